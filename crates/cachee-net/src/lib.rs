@@ -1,0 +1,1 @@
+//! The coherent link of cachee.
