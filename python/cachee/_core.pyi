@@ -1,0 +1,246 @@
+"""The native half of cachee: the L1, the coherent link and the hooks of the drop-in.
+
+Private: the names here may change in any release. Every call needs the GIL and is safe from any
+thread; what may wait (`Binding.read`, `Binding.read_many`, `Link.wait_settled`) releases the GIL.
+"""
+
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, final
+
+__version__: Final[str]
+
+MISS: Final[object]
+"""Answer of a read that cachee does not give: ask through the client's own connection."""
+
+PENDING: Final[object]
+"""Answer of a submitted read: the result will come out of `Completions.drain`."""
+
+HOT_METHODS: Final[frozenset[str]]
+"""Names `install_method` knows: exists, get, hexists, hget, hgetall, hmget, mget, sismember,
+smembers. A hit of one returns what the client's method returns with its default response
+callbacks; a client whose callbacks differ is enrolled without that name."""
+
+def monotonic_ms() -> int:
+    """The clock all deadlines are on, in milliseconds since an arbitrary start."""
+
+@final
+class Engine:
+    """The L1 of one process and the links that fill it.
+
+    After a fork the child's engine is empty and has no links (also without
+    `after_fork_in_child`, which frees nothing of the parent's and only makes it certain).
+    """
+
+    def __new__(
+        cls,
+        *,
+        max_memory: int,
+        max_age_ms: int,
+        max_staleness_ms: int,
+        tracking: str = "default",
+        prefixes: Sequence[bytes] = (),
+        learn_ttl: bool = False,
+        reply_timeout_ms: int = 500,
+        connect_timeout_ms: int = 1000,
+        max_value_bytes: int | None = None,
+        shards: int | None = None,
+    ) -> Engine:
+        """`tracking` is default, opt-in or broadcast (then with `prefixes`)."""
+
+    def link(
+        self,
+        *,
+        host: str | None,
+        port: int,
+        path: str | None,
+        db: int,
+        username: str | None,
+        password: str | bytes | None,
+        credentials: Callable[[], tuple[str | None, str | bytes | None]] | None,
+        tls: Mapping[str, object] | None,
+        client_name: str,
+    ) -> Link:
+        """The link of that server, database and user: opened once, then the same object.
+
+        Returns at once; the link connects in its own thread. `path` (Unix socket) excludes
+        `host`. `credentials` is called on that thread at each connect. Keys of `tls`: verify
+        ("full", "no-hostname", "none"), server_name, ca_file, ca_data, cert_file, key_file.
+        """
+
+    def begin_write(
+        self,
+        commands: Sequence[tuple[object, ...]],
+        encoding: str = "utf-8",
+        errors: str = "strict",
+    ) -> int:
+        """Called before the commands leave by the application's connection.
+
+        Drops what they may change and keeps it from being stored until `end_write` of the
+        returned ticket. 0 when nothing is to be done (all read-only, or no link yet): `end_write`
+        of 0 does nothing.
+        """
+
+    def end_write(self, ticket: int) -> None:
+        """Called after the reply, the error or the timeout of what `begin_write` announced."""
+
+    def invalidate(self, key: bytes | str) -> int:
+        """Drop every entry of one key, in every database; how many there were."""
+
+    def stats(self) -> dict[str, int]:
+        """Counters and gauges of the L1, summed over its shards."""
+
+    def links(self) -> list[Link]:
+        """The open links, oldest first."""
+
+    def inspect(self, key: bytes | str) -> list[dict[str, object]]:
+        """One dict an entry, lease or bypass of the key: why it is or is not served."""
+
+    def clear(self) -> None:
+        """Drop every entry."""
+
+    def close(self) -> None:
+        """Close every link and drop every entry; every later read is a MISS. Idempotent."""
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's entries and links without touching a lock or the sockets' peers."""
+
+@final
+class Link:
+    """One coherent connection to a server, shared by every client of the same identity."""
+
+    def status(self) -> tuple[str, str]:
+        """(connecting | ready | down | unsupported | closed, a text that says why)."""
+
+    def wait_settled(self, timeout_s: float) -> tuple[str, str]:
+        """Wait until the status is no longer connecting, without the GIL."""
+
+    def info(self) -> dict[str, object]:
+        """Server, version, scope, whether hits are served now, and for how long still (ms)."""
+
+    def barrier(self) -> None:
+        """Stop hits until the server has answered something sent after this call."""
+
+@final
+class Binding:
+    """How one client sees a link: its commands in, replies as its own parser would give them.
+
+    Commands are tuples as given to `execute_command`, arguments bytes, str, int or float.
+    MGET, HMGET and multi-key EXISTS are answered key by key, so a partial hit asks only the rest.
+    """
+
+    def __new__(
+        cls,
+        engine: Engine,
+        link: Link,
+        *,
+        decode: bool,
+        encoding: str,
+        errors: str,
+        resp2: bool,
+    ) -> Binding: ...
+    def cacheable(self, args: tuple[object, ...]) -> bool:
+        """Whether a reply to this command could be kept at all."""
+
+    def peek(self, args: tuple[object, ...]) -> object:
+        """The reply if the L1 may serve it now, else MISS. Never waits."""
+
+    def read(self, args: tuple[object, ...]) -> object:
+        """The reply from the L1 or the server, or MISS. Waits without the GIL; signals are seen."""
+
+    def read_many(self, commands: Sequence[tuple[object, ...]]) -> list[object]:
+        """`read` of each command, with one round trip for all that is missing."""
+
+    def submit(self, args: tuple[object, ...], completions: Completions, ticket: int) -> object:
+        """The reply, MISS, or PENDING: then `completions` gives (ticket, reply or MISS) later."""
+
+    def submit_many(
+        self, commands: Sequence[tuple[object, ...]], completions: Completions, ticket: int
+    ) -> object:
+        """A list as from `read_many`, or PENDING: then `completions` gives (ticket, list)."""
+
+    def last_bypass(self) -> str:
+        """Why the last MISS of this binding was one: a word for statistics, or ''."""
+
+    def bypasses(self) -> dict[str, int]:
+        """How many MISSes each reason caused."""
+
+@final
+class Completions:
+    """Finished reads of one event loop; the link's thread makes `fileno` readable."""
+
+    def __new__(cls) -> Completions: ...
+    def fileno(self) -> int: ...
+    def drain(self) -> list[tuple[int, object]]:
+        """(ticket, result) of everything finished since the last call. Never waits."""
+
+    def close(self) -> None:
+        """Close the descriptor; what finishes later is dropped. Idempotent."""
+
+def install_method(
+    cls: type, name: str, original: Callable[..., object], *, asynchronous: bool
+) -> object:
+    """Put a native method in `cls` that answers hits of enrolled clients; returns the descriptor.
+
+    Anything else (a miss, a client that is not enrolled, other arguments) calls `original`. An
+    asynchronous one returns `ready(value)`. To undo it, set the class attribute back.
+    """
+
+def enroll(client: object, binding: Binding | None, hot: frozenset[str]) -> None:
+    """From now on the methods named in `hot` answer for this client. The client is not kept alive.
+
+    With None, or a name not in `hot`, the method goes straight to its original.
+    """
+
+def withdraw(client: object) -> None:
+    """Undo `enroll`; nothing happens when the client is not enrolled."""
+
+def withdraw_all() -> None:
+    """Undo every `enroll`."""
+
+def enrolled(client: object) -> Binding | None:
+    """The binding the client is enrolled with."""
+
+def hot_hits() -> int:
+    """Hits answered by native methods in this process."""
+
+def ready(value: object) -> Awaitable[Any]:
+    """An awaitable that gives `value` without suspending; awaiting it twice is a RuntimeError."""
+
+class Cache:
+    """The store of `cachee.Cache`; see there."""
+
+    def __new__(
+        cls,
+        max_memory: int,
+        *,
+        ttl: float | None = None,
+        sizer: Callable[[Any, Any], int] | None = None,
+    ) -> Cache:
+        """`max_memory` in bytes, `ttl` in seconds."""
+
+    def get(self, key: Hashable, default: Any = None, /) -> Any: ...
+    def set(
+        self, key: Hashable, value: Any, ttl: float | None = None, tags: Iterable[str] = ()
+    ) -> bool: ...
+    def delete(self, key: Hashable, /) -> bool: ...
+    def get_many(self, keys: Iterable[Hashable], default: Any = None, /) -> list[Any]: ...
+    def set_many(
+        self,
+        items: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
+        ttl: float | None = None,
+        tags: Iterable[str] = (),
+    ) -> int: ...
+    def invalidate_tag(self, tag: str, /) -> int: ...
+    def clear(self) -> None: ...
+    def keys(self) -> list[Any]: ...
+    def __getitem__(self, key: Hashable, /) -> Any: ...
+    def __setitem__(self, key: Hashable, value: Any, /) -> None: ...
+    def __delitem__(self, key: Hashable, /) -> None: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def _counters(self) -> dict[str, int]: ...
+    def _begin_load(self, key: Hashable, tags: Iterable[str], /) -> int: ...
+    def _finish_load(self, token: int, value: Any, ttl: float | None, /) -> bool: ...
+    def _abandon_load(self, token: int, /) -> None: ...
+    def _advance_clock(self, seconds: float, /) -> None: ...
