@@ -1,0 +1,83 @@
+//! The keyed hash of the store.
+//!
+//! Keys come from outside, so their places in the index must not be predictable: the hash is
+//! foldhash in its `quality` form, seeded from a random number the owner passes in. Keys are
+//! always compared in full afterwards; only a dependency is identified by its hash alone, and a
+//! collision there removes one entry too many, never one too few.
+
+use std::hash::Hasher;
+
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
+
+/// Hashes byte strings and numbers under one secret seed.
+#[derive(Clone)]
+pub struct KeyedHash {
+    seed: u64,
+    shared: SharedSeed,
+}
+
+impl KeyedHash {
+    /// A hash under `seed`, which must be random and stay in the process.
+    pub fn new(seed: u64) -> Self {
+        let shared = SharedSeed::from_u64(seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15);
+        Self { seed, shared }
+    }
+
+    /// The hash of a byte string.
+    #[inline]
+    pub fn bytes(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// The hash of a number, for callers whose own hash is weak (Python's of an `int`).
+    #[inline]
+    pub fn number(&self, number: u64) -> u64 {
+        fold(number ^ self.seed, 0x9e37_79b9_7f4a_7c15 ^ self.seed.rotate_left(17))
+    }
+
+    /// The hash of one entry: its key's hash, mixed with everything else that identifies it.
+    #[inline]
+    pub(crate) fn entry(&self, key_hash: u64, scope: u32, shape: u32, args: &[u8]) -> u64 {
+        let place = u64::from(scope) << 32 | u64::from(shape);
+        let mixed = fold(key_hash ^ self.seed, place ^ 0x2545_f491_4f6c_dd1d);
+        if args.is_empty() { mixed } else { fold(mixed, self.bytes(args) | 1) }
+    }
+}
+
+/// Multiplies to 128 bits and folds the halves together.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_an_identity_changes_its_hash() {
+        let hash = KeyedHash::new(7);
+        let key = hash.bytes(b"user:1");
+        let base = hash.entry(key, 1, 1, b"");
+        assert_ne!(base, hash.entry(hash.bytes(b"user:2"), 1, 1, b""));
+        assert_ne!(base, hash.entry(key, 2, 1, b""));
+        assert_ne!(base, hash.entry(key, 1, 2, b""));
+        assert_ne!(base, hash.entry(key, 1, 1, b"field"));
+        assert_ne!(base, KeyedHash::new(8).entry(key, 1, 1, b""));
+    }
+
+    #[test]
+    fn high_bits_spread_over_sequential_numbers() {
+        let hash = KeyedHash::new(3);
+        let mut buckets = [0u32; 256];
+        for number in 0..65_536 {
+            buckets[(hash.number(number) >> 56) as usize] += 1;
+        }
+        let (low, high) = (buckets.iter().min().unwrap(), buckets.iter().max().unwrap());
+        assert!(*low > 150 && *high < 370, "{low}..{high} of 256 expected");
+    }
+}
