@@ -1,0 +1,74 @@
+"""One Valkey for the whole run, a fresh database and no cachee before every test."""
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.clients import FLAVOURS, Clients
+from tests.harness.relay import Relay
+from tests.harness.servers import Server, running
+from tests.harness.tls import Certificates
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--staleness-seconds",
+        type=float,
+        default=60.0,
+        help="how long the staleness checker runs (60)",
+    )
+    parser.addoption(
+        "--staleness-seed", type=int, default=1, help="seed of its schedule of faults (1)"
+    )
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    """The Valkey that tests share as long as they leave its configuration as it was."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """The shared Valkey, emptied."""
+    shared_server.call("FLUSHALL")
+    shared_server.call("CONFIG", "RESETSTAT")
+    return shared_server
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A Valkey of the test's own, to be stopped, killed or configured."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def relay(server: Server) -> Iterator[Relay]:
+    """A relay in front of the shared Valkey."""
+    with Relay(server.address) as relay:
+        yield relay
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    """Makes clients of every flavour, closed at the end of the test."""
+    clients = Clients()
+    yield clients
+    clients.close()
+    gc.collect()
+
+
+@pytest.fixture(params=FLAVOURS)
+def flavour(request: pytest.FixtureRequest) -> str:
+    """redis-py and valkey-py, sync and asyncio."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A certificate authority of this run."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
