@@ -1,1 +1,26 @@
-//! The coherent link of cachee.
+//! The coherent link between the L1 and a Redis or Valkey server.
+//!
+//! - [`resp`]: RESP3 frames, found incrementally and read without copying.
+//! - [`Link`]: one RESP3 connection a (server, user, database) that all cacheable misses of the
+//!   process share, and whose reader applies replies and invalidations in wire order.
+//! - [`cacheable`]: which commands may be answered from the L1.
+//! - [`CommandTable`]: what every other command changes, by the server's own description of it.
+//! - [`clock`]: the process-wide monotonic milliseconds everything above is timed by.
+
+pub mod cacheable;
+pub mod clock;
+mod commands;
+mod config;
+mod error;
+mod handshake;
+mod link;
+pub mod resp;
+mod transport;
+
+pub use cacheable::{Cacheable, Resp2Shape, cacheable};
+pub use commands::{CommandTable, Effect};
+pub use config::{Credentials, Endpoint, LinkConfig, TlsConfig, Tracking, Verify};
+pub use error::NetError;
+pub use link::{
+    BypassReason, Link, LinkStatistics, LinkStatus, LinkValue, Outcome, Read, Request, Waiter,
+};

@@ -1,0 +1,157 @@
+//! Which commands may be answered from the L1, and how their replies look in RESP2.
+//!
+//! A closed list. A command is on it when its reply is a function of one key's value and its own
+//! arguments, and when every change of that function makes the server send an invalidation.
+//! "Read-only" is not enough. Left out on purpose: `XPENDING` and `XINFO` (`XACK`, `XREADGROUP`
+//! send no invalidation), `SORT_RO` (reads keys by pattern), `TTL` and its family, `OBJECT`,
+//! `MEMORY`, `DUMP` (time or encoding), `SRANDMEMBER`, `HRANDFIELD`, `ZRANDMEMBER`, `RANDOMKEY`,
+//! the `SCAN`s (cursor state), everything with two keys, scripts, and module commands other than
+//! `JSON.*`.
+
+mod table;
+
+pub use table::{Fields, Spec};
+use table::{NAME_BYTES_MAX, spec_of};
+
+/// How a RESP3 reply becomes what a RESP2 client would have been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resp2Shape {
+    /// Type by type: map to flat array, set to array, double to its text as a bulk string,
+    /// boolean to 0 or 1, verbatim to its payload, null to null.
+    Generic,
+    /// As `Generic`, and when the reply is an array of two-element arrays those are flattened
+    /// (`ZRANGE … WITHSCORES`).
+    Pairs,
+    /// Not known to be derivable: a RESP2 client asks for itself.
+    Unknown,
+}
+
+/// A command that may be answered from the L1. Its key is always the first argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cacheable {
+    /// Identifies the command (not its arguments) within this build.
+    pub shape: u32,
+    /// The RESP2 form of the reply.
+    pub resp2: Resp2Shape,
+}
+
+/// Decides by name and number of arguments; `args[0]` is the command's name in any case.
+pub fn cacheable(args: &[&[u8]]) -> Option<Cacheable> {
+    let name = args.first()?;
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let mut upper = [0_u8; NAME_BYTES_MAX];
+    let upper = &mut upper[..name.len()];
+    upper.copy_from_slice(name);
+    upper.make_ascii_uppercase();
+    let (shape, spec) = spec_of(upper)?;
+    let rest = args.len() - 1;
+    if rest < spec.least || rest > spec.most {
+        return None;
+    }
+    Some(Cacheable { shape, resp2: spec.resp2 })
+}
+
+/// The description behind a shape that `cacheable` returned.
+pub fn spec(shape: u32) -> Option<&'static Spec> {
+    table::COMMANDS.get(shape as usize)
+}
+
+/// The name of a shape's command, for people.
+pub fn command_name(shape: u32) -> &'static str {
+    spec(shape).map_or("?", |spec| spec.name)
+}
+
+/// Writes every argument after the key in one unambiguous form: what `EntryRef::args` and
+/// `Request::args` hold. Nothing for a command of name and key alone.
+pub fn encode_args(args: &[&[u8]], out: &mut Vec<u8>) {
+    for arg in args.iter().skip(2) {
+        out.extend_from_slice(&(arg.len() as u32).to_le_bytes());
+        out.extend_from_slice(arg);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(words: &[&str]) -> Option<u32> {
+        let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        cacheable(&args).map(|found| found.shape)
+    }
+
+    #[test]
+    fn names_are_found_in_any_case() {
+        assert!(shape(&["GET", "k"]).is_some());
+        assert_eq!(shape(&["GET", "k"]), shape(&["gEt", "other"]));
+        assert_ne!(shape(&["GET", "k"]), shape(&["STRLEN", "k"]));
+        assert_eq!(command_name(shape(&["json.get", "k"]).unwrap()), "JSON.GET");
+    }
+
+    #[test]
+    fn a_wrong_number_of_arguments_is_left_to_the_server() {
+        for words in [&["GET"][..], &["GET", "a", "b"], &["EXISTS", "a", "b"], &["HGET", "h"]] {
+            assert_eq!(shape(words), None, "{words:?}");
+        }
+        assert_eq!(cacheable(&[]), None);
+    }
+
+    #[test]
+    fn what_the_server_does_not_announce_is_not_cacheable() {
+        for name in [
+            "XPENDING",
+            "XINFO",
+            "TTL",
+            "PTTL",
+            "OBJECT",
+            "SRANDMEMBER",
+            "SORT_RO",
+            "SCAN",
+            "SSCAN",
+            "HSCAN",
+            "ZSCAN",
+            "DUMP",
+            "RANDOMKEY",
+            "LCS",
+            "SINTER",
+            "EVAL_RO",
+            "FCALL_RO",
+            "MGET",
+            "GETEX",
+            "GETDEL",
+            "TOUCH",
+            "JSON.MGET",
+            "SET",
+            "HRANDFIELD",
+        ] {
+            for count in 0..6 {
+                let mut words = vec![name];
+                words.extend(["k"; 6].iter().take(count));
+                assert_eq!(shape(&words), None, "{words:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn arguments_are_told_apart() {
+        let encode = |words: &[&[u8]]| {
+            let mut out = Vec::new();
+            encode_args(words, &mut out);
+            out
+        };
+        assert!(encode(&[b"GET", b"k"]).is_empty());
+        assert_ne!(encode(&[b"X", b"k", b"ab", b"c"]), encode(&[b"X", b"k", b"a", b"bc"]));
+        assert_ne!(encode(&[b"X", b"k", b""]), encode(&[b"X", b"k"]));
+    }
+
+    #[test]
+    fn the_table_is_sorted_for_the_search() {
+        let names: Vec<_> = table::COMMANDS.iter().map(|spec| spec.name).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(names, sorted);
+        assert!(names.iter().all(|name| name.len() <= NAME_BYTES_MAX));
+    }
+}
