@@ -61,7 +61,7 @@ def test_reply_and_push_in_single_bytes(stage: Stage) -> None:
 
 
 def test_a_write_between_the_read_and_its_ttl_voids_the_entry(stage: Stage) -> None:
-    """GET is executed, the key changes, PTTL is executed: value and deadline do not belong together."""
+    """GET, then the change, then PTTL: value and deadline do not belong together."""
     link = stage.link()
     stage.server.call("SET", "k", "old")
     link.up.hold()
@@ -107,7 +107,7 @@ def test_a_push_for_an_older_read_does_not_void_the_fetch_behind_it(stage: Stage
 
 
 def test_reads_and_writes_in_one_turn_of_the_server(stage: Stage) -> None:
-    """A busy server executes a queued read and a queued write together: reply, push, one segment."""
+    """A busy server executes a queued read and write together: reply and push in one segment."""
     stage.link()
     sleeper, writer = stage.server.fresh_wire(), stage.server.fresh_wire()
     rounds = 40

@@ -73,6 +73,10 @@ def _zset(write: Call) -> Write:
     return Write(ZSET, _zrange, write)
 
 
+def _stream(write: Call) -> Write:
+    return Write([("XADD", "k", "1-1", "f", "v")], lambda r: r.xlen("k"), write)
+
+
 def _in_pipeline(transaction: bool) -> Call:
     def write(r: Any) -> Any:
         pipe = r.pipeline(transaction=transaction)
@@ -213,12 +217,9 @@ CONTAINERS: dict[str, Write] = {
         _zrange,
         lambda r: r.geosearchstore("k", "other", longitude=13, latitude=38, radius=5, unit="km"),
     ),
-    "xadd": Write(
-        [("XADD", "k", "1-1", "f", "v")], lambda r: r.xlen("k"), lambda r: r.xadd("k", {"f": 1})
-    ),
-    "xtrim": Write(
-        [("XADD", "k", "1-1", "f", "v")], lambda r: r.xlen("k"), lambda r: r.xtrim("k", maxlen=0)
-    ),
+    "xadd": _stream(lambda r: r.xadd("k", {"f": 1})),
+    "xtrim": _stream(lambda r: r.xtrim("k", maxlen=0)),
+    "xdel": _stream(lambda r: r.xdel("k", "1-1")),
 }
 GROUPED: dict[str, Write] = {
     "transaction": _string(_in_pipeline(transaction=True)),

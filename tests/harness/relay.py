@@ -365,11 +365,11 @@ class Relay:
                 self.forget(connection)
                 continue
             next_due = min([each for each in [next_due, *dues] if each is not None], default=None)
-            if connection.up.ended and connection.down.ended:
-                if not connection.up.held() and not connection.down.held():
-                    self.forget(connection)
-                    continue
-            for lane in (connection.up, connection.down):
+            lanes = (connection.up, connection.down)
+            if all(lane.ended and not lane.held() for lane in lanes):
+                self.forget(connection)
+                continue
+            for lane in lanes:
                 self._watch(lane)
         return None if next_due is None else max(next_due - now, 0)
 
