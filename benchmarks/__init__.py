@@ -1,0 +1,1 @@
+"""Every figure this project states, measured beside its peers in one run: `make bench`."""

@@ -1,0 +1,6 @@
+"""One file a figure, of one shape: NAME, TITLE, METHOD, CONTENDERS, run(session), checks(result).
+
+A figure whose rows are not those of a contest says so with COLUMNS.
+"""
+
+ORDER = ("hit_sync", "cache_get", "cache_many", "cache_fill")

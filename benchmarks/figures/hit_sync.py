@@ -1,0 +1,127 @@
+"""A read that is answered in process, through an unchanged synchronous client."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+
+from benchmarks import clients, workloads
+from benchmarks.contest import Contender, Course, Session, Setting
+from benchmarks.loops import sync_loop
+from benchmarks.records import Check, at_least, at_most, field, quotient, row
+
+NAME = "hit_sync"
+TITLE = "Hit through an unchanged client: `r.get(k)`"
+METHOD = (
+    "Statement timed: `r.get(k)` with the attribute looked up at each call, against `d.get(k)` of "
+    "the same keys in a dict in the same worker a moment earlier. 100-byte values, keys with a "
+    "time to live on the server. *New key objects*: equal keys whose hash is not computed yet, "
+    "as an f-string gives. redis-py's own cache runs with its server check lowered."
+)
+STATEMENT = "client.get(k)"
+
+
+def _courses(client: object, wanted: tuple[str, ...], *, remote: bool = False) -> dict[str, Course]:
+    large = bool({workloads.ZIPF, workloads.UNIFORM} & set(wanted))
+    names = workloads.keys(workloads.LARGE_KEYS if large else workloads.HOT_KEYS)
+    for index in (0, 1, len(names) - 1):
+        assert client.get(names[index]) == workloads.value(index), "a wrong answer"
+    plain = {name: workloads.value(index) for index, name in enumerate(names)}
+    timed = sync_loop(STATEMENT, client=client)
+    base = sync_loop("d.get(k)", d=plain)
+    return {
+        workload: Course(
+            timed=timed,
+            base=base,
+            batches=workloads.chunks(workload, names, short=remote),
+            before=workloads.fresh if workload == workloads.FRESH else None,
+        )
+        for workload in wanted
+    }
+
+
+@contextlib.contextmanager
+def _remote(make: Callable[[Setting], object], setting: Setting) -> Iterator[dict[str, Course]]:
+    client = make(setting)
+    yield _courses(client, (workloads.HOT,), remote=True)
+
+
+@contextlib.contextmanager
+def _cachee(make: Callable[[Setting], object], setting: Setting) -> Iterator[dict[str, Course]]:
+    clients.install()
+    client = make(setting)
+    names = workloads.keys(workloads.LARGE_KEYS)
+    clients.settled(lambda: client.get(names[0]))
+    clients.load(client, names)
+    yield _courses(client, (workloads.HOT, workloads.FRESH, workloads.ZIPF, workloads.UNIFORM))
+
+
+@contextlib.contextmanager
+def _glide(setting: Setting, *, cached: bool) -> Iterator[dict[str, Course]]:
+    with clients.glide_sync(setting, cached=cached) as client:
+        yield _courses(client, (workloads.HOT,), remote=True)
+
+
+def _over(make: Callable, *arguments: object, **more: object) -> Callable[[Setting], object]:
+    return lambda setting: make(setting, *arguments, **more)
+
+
+def _contender(name: str, kind: Callable, make: Callable, *made_of: str, note: str = ""):  # noqa: ANN202 - read off the return
+    return Contender(name, functools.partial(kind, make), made_of, note)
+
+
+CACHEE = "redis-py + cachee"
+CACHEE_VALKEY = "valkey-py + cachee"
+PLAIN_TCP = "redis-py, TCP"
+PLAIN_UNIX = "redis-py, Unix socket"
+OWN_TCP = "redis-py + its own cache, TCP"
+OWN_UNIX = "redis-py + its own cache, Unix socket"
+CONTENDERS = [
+    _contender(CACHEE, _cachee, _over(clients.redis_py, "tcp"), "redis", "hiredis"),
+    _contender(CACHEE_VALKEY, _cachee, _over(clients.valkey_py, "unix"), "valkey", "libvalkey"),
+    _contender(PLAIN_TCP, _remote, _over(clients.redis_py, "tcp"), "redis", "hiredis"),
+    _contender(PLAIN_UNIX, _remote, _over(clients.redis_py, "unix"), "redis", "hiredis"),
+    _contender(OWN_TCP, _remote, _over(clients.redis_py_with_own_cache, "tcp"), "redis"),
+    _contender(OWN_UNIX, _remote, _over(clients.redis_py_with_own_cache, "unix"), "redis"),
+    _contender("valkey-py, TCP", _remote, _over(clients.valkey_py, "tcp"), "valkey", "libvalkey"),
+    _contender("valkey-py, Unix socket", _remote, _over(clients.valkey_py, "unix"), "valkey"),
+    _contender("valkey-py + its own cache", _remote, clients.valkey_py_with_own_cache, "valkey"),
+    Contender(
+        "valkey-glide-sync, TCP", functools.partial(_glide, cached=False), ("valkey-glide-sync",)
+    ),
+    Contender(
+        "valkey-glide-sync + its own cache",
+        functools.partial(_glide, cached=True),
+        ("valkey-glide-sync",),
+    ),
+]
+
+
+def run(session: Session) -> dict:
+    """Rows for every client over every workload it can hold."""
+    return {"rows": session.contest(__name__, CONTENDERS)}
+
+
+def checks(result: dict) -> list[Check]:
+    """At most 2.5 dicts when hot, at least 300 times faster than the wire and redis-py's cache."""
+    rows = result["rows"]
+    found = []
+    for name in (CACHEE, CACHEE_VALKEY):
+        hot = row(rows, name, workloads.HOT)
+        found += [
+            at_most(f"{name}: hot hit over `dict.get`", field(hot, "ratio_to_dict"), 2.5, "x"),
+            at_most(f"{name}: hot hit", field(hot, "median_ns", 1e-3), 0.08, " µs"),
+        ]
+    hot = row(rows, CACHEE, workloads.HOT)
+    for other in (PLAIN_TCP, PLAIN_UNIX, OWN_TCP, OWN_UNIX):
+        times = quotient(row(rows, other), hot)
+        found.append(at_least(f"{CACHEE}: hot hit faster than {other}", times, 300, "x"))
+    found.append(
+        at_most(
+            f"{CACHEE}: upstream commands per hit",
+            field(hot, "server_calls_per_operation"),
+            0.001,
+        )
+    )
+    return found

@@ -1,0 +1,123 @@
+"""Tables from the kept results: the block in README.md, benchmarks/README.md, and the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import environment, records
+from benchmarks.figures import ORDER
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+PAGE = Path(__file__).resolve().parent / "README.md"
+VERDICTS = {True: "holds", False: "**missed**", None: "not measured"}
+PREAMBLE = """# Benchmarks
+
+`make bench` measures all of it in one run and rewrites this page and the table in the main README
+from the raw results in `results/`; `make bench ARGS="--quick"` is a short look that keeps nothing;
+`python -m benchmarks NAME…` measures some; `python -m benchmarks render` only rewrites.
+
+Every contender has a process of its own and is measured in turn, round by round, so that a slow
+second of the machine hits all alike; reported are the median over rounds and the least chunk. The
+dict beside it is asked in the same process a moment earlier. Nothing is pinned to a core, the
+garbage collector is off while timing. A target that is missed says so; absolute figures depend on
+the machine, ratios hardly. Peers come into `target/bench-env`; one that cannot be installed is
+named below.
+"""
+
+
+def write() -> int:
+    """Rewrite both tables from the kept results."""
+    contents = [content for name in ORDER if (content := records.read(name))]
+    page = [PREAMBLE, "## Targets\n", _targets(contents, all_checks=True)]
+    for content in contents:
+        page += [
+            f"## {content['title']}\n",
+            content["method"] + "\n",
+            _rows(content),
+            _made(content),
+        ]
+    PAGE.write_text("\n".join(page).rstrip() + "\n")
+    _replace_block(environment.ROOT / "README.md", _targets(contents, all_checks=False))
+    return 0
+
+
+def as_text(content: dict) -> str:
+    """One figure for the terminal."""
+    lines = ["", f"== {content['name']}: {content['title']} ({content['seconds']} s)"]
+    lines += [_text_row(content["columns"], row) for row in content["rows"]]
+    for check in content["checks"]:
+        verdict = VERDICTS[check["holds"]].strip("*")
+        lines.append(f"  [{verdict}] {check['what']}: {check['measured']} ({check['target']})")
+    return "\n".join(lines)
+
+
+def _text_row(columns: list, row: dict) -> str:
+    if "failed" in row:
+        return f"  {row['contender']}: failed: {row['failed']}"
+    shown = [f"{heading} {cell}" for heading, *_, cell in _cells(columns, row) if cell != "-"]
+    return "  " + " | ".join(text.strip() for text in shown)
+
+
+def _cells(columns: list, row: dict) -> list[tuple[str, str]]:
+    return [(heading, _cell(row.get(field), unit)) for heading, field, unit in columns]
+
+
+def _cell(value: object, unit: str) -> str:
+    if value is None:
+        return "-"
+    if not isinstance(value, int | float):
+        return str(value)
+    if unit == "µs":
+        return records.number(value / 1_000)
+    if unit == "%":
+        return f"{value * 100:.1f} %"
+    return records.number(value)
+
+
+def _rows(content: dict) -> str:
+    columns = content["columns"]
+    used = [c for c in columns if any(row.get(c[1]) is not None for row in content["rows"])]
+    lines = [_line([heading for heading, *_ in used]), _line(["---"] * len(used))]
+    failed = []
+    for row in content["rows"]:
+        if "failed" in row:
+            failed.append(f"- {row['contender']}: failed: `{row['failed']}`")
+        else:
+            lines.append(_line([cell for _, cell in _cells(used, row)]))
+    notes = [f"- {row['contender']}: {row['note']}" for row in content["rows"] if row.get("note")]
+    return "\n".join([*lines, "", *dict.fromkeys(failed + notes), ""])
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _made(content: dict) -> str:
+    machine = content["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    absent = "".join(f"; not installable: {name}" for name in content["not_installed"])
+    return (
+        f"<sub>{machine['date']}, {machine['cores']} cores of {machine['processor']}, "
+        f"load {machine['load_before']:.2f}-{machine['load_after']:.2f}, {machine['python']}, "
+        f"{machine['server']}; {versions}{absent}; {content['seconds']} s, "
+        f"commit {machine['commit']}. Raw: `results/{content['name']}.json`.</sub>\n"
+    )
+
+
+def _targets(contents: list[dict], *, all_checks: bool) -> str:
+    lines = [_line(["what", "target", "measured", ""]), _line(["---"] * 4)]
+    for content in contents:
+        for check in content["checks"]:
+            if all_checks or check["headline"] or not check["holds"]:
+                cells = (check["what"], check["target"], check["measured"])
+                lines.append(_line([*cells, VERDICTS[check["holds"]]]))
+    return "\n".join([*lines, ""])
+
+
+def _replace_block(path: Path, text: str) -> None:
+    if not path.exists():
+        return
+    before, begin, rest = path.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if begin and end:
+        path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
