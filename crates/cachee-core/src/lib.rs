@@ -10,9 +10,18 @@
 
 #![forbid(unsafe_code)]
 
+mod bypass;
+mod dependencies;
 mod gate;
+mod ghost;
 mod hash;
+mod index;
+mod key;
+mod leases;
+mod policy;
+mod segment;
 mod shard;
+mod slab;
 mod statistics;
 mod store;
 mod sync;

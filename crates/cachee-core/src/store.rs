@@ -1,9 +1,45 @@
-//! The L1 of the drop-in and of the proxy: shards behind locks.
+//! The L1 of the drop-in and of the proxy: segments behind locks.
+//!
+//! Problem: many threads look up the same few thousand keys, one socket reader stores and drops
+//! entries in wire order, application threads announce their own writes, and none of the
+//! interleavings may leave an old value in place.
+//!
+//! Idea: a segment is chosen by the hash of the Redis key alone, so whatever concerns a key (its
+//! entries of every command, loads, writes under way, its record of wasted loads) is decided
+//! under one lock. The hash is the key's dependency too: a push names a key, the key's hash names
+//! segment and entries, and nothing else is looked at.
+//!
+//! What may be stored when (the rules a lease stands for):
+//!
+//! ```text
+//!                      entries of the key   loads of the key
+//! invalidate            dropped              all die         another stream: order unknown
+//! invalidate_pushed     dropped              die if read     same stream: an unread reply is newer
+//! begin_write           dropped              all die         and none starts until
+//! end_write             dropped              all die         ... the last write has ended
+//! begin(fresh)          that entry dropped   that load dies  and a new one starts
+//! ```
+//!
+//! Cost: a hit is one keyed hash, one uncontended lock, one probe and one comparison. Values are
+//! destroyed outside the lock.
+//!
+//! Rejected: a lock-free read path (epochs cost more than the uncontended lock at these sizes,
+//! and a reader must take a reference count on the value either way), one lock for all (the
+//! socket reader would stall every thread), segments by entry hash (a push would visit all).
 
-use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use parking_lot::Mutex;
+
+use crate::hash::KeyedHash;
+use crate::leases::LeaseId;
+use crate::segment::{Segment, weight_bytes};
+use crate::shard::SlotId;
 use crate::statistics::Stats;
 use crate::weigh::Weigh;
+
+/// Slots one `sweep_step` looks at.
+const SWEEP_SLOTS: u32 = 256;
 
 /// How a store is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +70,22 @@ pub struct EntryRef<'a> {
 /// One load under way. Dead as soon as what it would store could be stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
-    pub(crate) shard: u32,
-    pub(crate) index: u32,
-    pub(crate) generation: u32,
+    segment: u32,
+    slot: u32,
+    generation: u32,
+}
+
+impl Token {
+    fn lease(self) -> LeaseId {
+        (self.slot, self.generation)
+    }
 }
 
 /// The very entry a hit was served from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HitToken {
-    pub(crate) shard: u32,
-    pub(crate) index: u32,
-    pub(crate) generation: u32,
+    segment: u32,
+    slot: SlotId,
 }
 
 /// What a reader that found nothing must do.
@@ -103,24 +144,73 @@ pub enum InspectedState {
     WriteHot,
 }
 
-/// Shards behind locks, chosen by key hash.
-pub struct Store<V> {
-    values: PhantomData<V>,
+/// A lock on its own cache lines, so that neighbours do not slow each other down.
+#[repr(align(128))]
+struct Padded<T>(Mutex<T>);
+
+/// Where the sweep of retired scopes stands.
+#[derive(Default)]
+struct Sweep {
+    scopes: Vec<u32>,
+    /// How many of `scopes` were there when the present round began.
+    of_this_round: usize,
+    segment: usize,
+    cursor: u32,
 }
 
-// Signatures first: two crates are written against them.
-#[allow(unused_variables)] // bodies follow
+/// Segments behind locks, chosen by key hash.
+pub struct Store<V> {
+    segments: Box<[Padded<Segment<V>>]>,
+    hash: KeyedHash,
+    last_scope: AtomicU32,
+    sweep: Mutex<Sweep>,
+}
+
 impl<V: Weigh> Store<V> {
     /// An empty store.
     pub fn new(config: StoreConfig) -> Self {
-        unimplemented!()
+        let segments = config.shards.max(1).next_power_of_two();
+        let capacity_bytes = config.capacity_bytes / segments;
+        let segment = |_| Padded(Mutex::new(Segment::new(capacity_bytes)));
+        Self {
+            segments: (0..segments).map(segment).collect(),
+            hash: KeyedHash::new(config.seed),
+            last_scope: AtomicU32::new(0),
+            sweep: Mutex::default(),
+        }
     }
+
     /// The keyed hash of a Redis key, which is also its dependency.
     #[inline]
     pub fn key_hash(&self, key: &[u8]) -> u64 {
-        unimplemented!()
+        self.hash.bytes(key)
     }
-    /// Runs `f` on a live entry under the shard's lock; `f` must not call the store. Nothing
+
+    #[inline]
+    fn entry_hash(&self, id: &EntryRef<'_>) -> u64 {
+        self.hash.entry(id.key_hash, id.scope, id.shape, id.args)
+    }
+
+    /// The low bits choose the segment; the index uses the high ones.
+    #[inline]
+    fn segment_of(&self, dep: u64) -> usize {
+        dep as usize & (self.segments.len() - 1)
+    }
+
+    /// Runs `f` under a segment's lock and destroys what it dropped after unlocking.
+    fn within<R>(&self, segment: usize, f: impl FnOnce(&mut Segment<V>) -> R) -> R {
+        let mut guard = self.segments[segment].0.lock();
+        let result = f(&mut guard);
+        if guard.shard.is_dropped_empty() {
+            return result;
+        }
+        let dropped = guard.shard.take_dropped();
+        drop(guard);
+        drop(dropped);
+        result
+    }
+
+    /// Runs `f` on a live entry under the segment's lock; `f` must not call the store. Nothing
     /// found is not counted here: `begin` does.
     #[inline]
     pub fn with_hit<R>(
@@ -129,75 +219,161 @@ impl<V: Weigh> Store<V> {
         now_ms: u64,
         f: impl FnOnce(&mut V, HitToken) -> R,
     ) -> Option<R> {
-        unimplemented!()
+        let hash = self.entry_hash(id);
+        let segment = self.segment_of(id.key_hash);
+        let mut guard = self.segments[segment].0.lock();
+        if let Some(slot) = guard.shard.lookup(hash, now_ms, |key| key.matches(id)) {
+            let token = HitToken { segment: segment as u32, slot };
+            return guard.shard.value_mut(slot).map(|value| f(value, token));
+        }
+        if !guard.shard.is_dropped_empty() {
+            let dropped = guard.shard.take_dropped();
+            drop(guard);
+            drop(dropped);
+        }
+        None
     }
+
     /// Changes the value a hit came from, if it is still that entry, and weighs it anew.
     pub fn update(&self, token: HitToken, f: impl FnOnce(&mut V)) -> bool {
-        unimplemented!()
+        self.within(token.segment as usize, |segment| {
+            let Some(value) = segment.shard.value_mut(token.slot) else { return false };
+            f(value);
+            if let Some((key, value)) = segment.shard.slot(token.slot) {
+                let weight = weight_bytes(key, value);
+                segment.shard.reweigh(token.slot, weight);
+            }
+            true
+        })
     }
-    /// The miss path: says what the reader must do. `fresh` distrusts whatever is older than now.
+
+    /// The miss path: says what the reader must do. `fresh` distrusts whatever is older than now:
+    /// an entry is dropped, a load under way is detached (it still answers who waits for it).
     pub fn begin(&self, id: &EntryRef<'_>, now_ms: u64, fresh: bool) -> Begin {
-        unimplemented!()
+        let hash = self.entry_hash(id);
+        let segment = self.segment_of(id.key_hash);
+        let started = self.within(segment, |held| held.begin(hash, id, now_ms, fresh));
+        let segment = segment as u32;
+        started.begin(|(slot, generation)| Token { segment, slot, generation })
     }
+
     /// The reply of the read itself was parsed; later pushes for the key void the load.
     pub fn mark_read(&self, token: Token) {
-        unimplemented!()
+        self.within(token.segment as usize, |segment| segment.leases.mark_read(token.lease()));
     }
-    /// Stores a loaded value; false when the load was voided meanwhile or does not fit.
+
+    /// Stores a loaded value; false when the load was voided meanwhile, the value does not fit or
+    /// is over already.
     pub fn publish(&self, token: Token, value: V, deadline_ms: u64, now_ms: u64) -> bool {
-        unimplemented!()
+        let published = self.within(token.segment as usize, |segment| {
+            segment.publish(token.lease(), value, deadline_ms, now_ms)
+        });
+        published.is_ok()
     }
+
     /// Gives a load up.
     pub fn abandon(&self, token: Token) {
-        unimplemented!()
+        self.within(token.segment as usize, |segment| segment.leases.end(token.lease()));
     }
+
     /// Gives a load up because its value is too large; the entry is bypassed until then.
     pub fn too_large(&self, token: Token, until_ms: u64) {
-        unimplemented!()
+        self.within(token.segment as usize, |segment| {
+            segment.too_large(token.lease(), until_ms);
+        });
     }
+
     /// Out of band: entries and every load of `dep` die. Returns how many entries.
     pub fn invalidate(&self, dep: u64) -> usize {
-        unimplemented!()
+        self.within(self.segment_of(dep), |segment| segment.invalidate(dep))
     }
+
     /// In wire order on `scope`'s stream: entries of all scopes die, and loads of `scope` whose
     /// read was answered before the push. Returns how many entries.
     pub fn invalidate_pushed(&self, dep: u64, scope: u32) -> usize {
-        unimplemented!()
+        self.within(self.segment_of(dep), |segment| segment.invalidate_pushed(dep, scope))
     }
-    /// A write to these keys is about to leave.
+
+    /// A write to these keys is about to leave: until `end_write` nothing of them is held.
     pub fn begin_write(&self, deps: &[u64]) {
-        unimplemented!()
+        for &dep in deps {
+            self.within(self.segment_of(dep), |segment| segment.begin_write(dep));
+        }
     }
+
     /// That write was answered, failed or timed out.
     pub fn end_write(&self, deps: &[u64]) {
-        unimplemented!()
+        for &dep in deps {
+            self.within(self.segment_of(dep), |segment| segment.end_write(dep));
+        }
     }
-    /// A scope no entry was ever stored in.
+
+    /// A scope no entry was ever stored in; moving to it is a flush at no cost.
     pub fn new_scope(&self) -> u32 {
-        unimplemented!()
+        self.last_scope.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
+
     /// Nothing of this scope will be asked again: its loads die, its entries go step by step.
     pub fn retire_scope(&self, scope: u32) {
-        unimplemented!()
+        for segment in 0..self.segments.len() {
+            self.within(segment, |segment| segment.leases.kill_scope(scope));
+        }
+        self.sweep.lock().scopes.push(scope);
     }
-    /// One bounded step of sweeping retired scopes; false when nothing is left to sweep.
-    pub fn sweep_step(&self) -> bool {
-        unimplemented!()
+
+    /// One bounded step of sweeping retired scopes, and what has expired on the way; false when
+    /// nothing is left to sweep.
+    pub fn sweep_step(&self, now_ms: u64) -> bool {
+        let mut sweep = self.sweep.lock();
+        if sweep.segment == 0 && sweep.cursor == 0 {
+            sweep.of_this_round = sweep.scopes.len();
+        }
+        if sweep.of_this_round == 0 {
+            return false;
+        }
+        let next = self.within(sweep.segment, |segment| {
+            let is_retired = |key: &crate::key::EntryKey| sweep.scopes.contains(&key.scope());
+            segment.shard.sweep(sweep.cursor, SWEEP_SLOTS, now_ms, is_retired)
+        });
+        sweep.cursor = next.unwrap_or(0);
+        if next.is_none() {
+            sweep.segment += 1;
+        }
+        if sweep.segment == self.segments.len() {
+            sweep.segment = 0;
+            let swept = sweep.of_this_round;
+            sweep.scopes.drain(..swept);
+        }
+        !sweep.scopes.is_empty()
     }
+
     /// Drops every entry and voids every load.
     pub fn clear(&self) {
-        unimplemented!()
+        for segment in 0..self.segments.len() {
+            self.within(segment, Segment::clear);
+        }
     }
-    /// The counters and sizes, summed over the shards.
+
+    /// The counters and sizes, summed over the segments.
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        let mut total = Stats::default();
+        for segment in &self.segments {
+            total.add(&segment.0.lock().snapshot());
+        }
+        total
     }
+
     /// Everything known of one key.
     pub fn inspect(&self, key: &[u8], now_ms: u64) -> Vec<Inspected> {
-        unimplemented!()
+        let key_hash = self.key_hash(key);
+        let segment = &self.segments[self.segment_of(key_hash)];
+        segment.0.lock().inspect(key, key_hash, now_ms)
     }
+
     /// Panics unless every structural invariant holds.
     pub fn validate(&self) {
-        unimplemented!()
+        for segment in &self.segments {
+            segment.0.lock().validate();
+        }
     }
 }
