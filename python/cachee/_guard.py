@@ -1,10 +1,10 @@
-"""Owns one embedded server process, so that nothing outlives whoever asked for it.
+"""Owns one child process, so that nothing outlives whoever asked for it.
 
 The problem: a server started by a program must go when the program goes, also when the program is
-killed without a chance to clean up. The idea: this script stands between the two. Its standard
-input is a pipe whose other end only the program holds; when that end closes, for whatever reason,
-the script stops the server and removes its directory. It runs as a file of its own with nothing but
-the standard library (`python -I -S _guard.py SPEC`), so it costs about 10 MB and 20 ms.
+killed without a chance to clean up. The idea: this file, run as a script, stands between the two.
+Its standard input is a pipe whose other end only the program holds; when that end closes, for
+whatever reason, it stops the server and removes its directory. It uses nothing but the standard
+library (`python -I -S _guard.py SPEC`), so it costs about 10 MB and 20 ms.
 
 Rejected: PR_SET_PDEATHSIG (Linux only, tied to the thread that forked), a list of pids to kill
 later (pids are reused; only a parent's own child surely still means the same process).
@@ -21,14 +21,98 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
+ASK_INTERVAL_S = 0.01
+LOG_LINES_SHOWN = 12
+LOG_NAME = "log"
+
+
+class GuardedProcessError(RuntimeError):
+    """A guarded process could not be run, ended too early or never became ready."""
+
+
+class Guarded:
+    """A process behind its guard."""
+
+    def __init__(self, name: str, guard: subprocess.Popen[bytes], pid: int, log: Path) -> None:
+        self._name = name
+        self._guard = guard
+        self._log = log
+        self.pid = pid
+
+    def wait_until(self, answers: Callable[[], bool]) -> None:
+        """Ask until the process answers; an error when it ends first or takes too long."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not answers():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._guard.wait(ASK_INTERVAL_S)
+                raise self._failure("ended while starting")
+            if time.monotonic() > deadline_s:
+                raise self._failure(f"did not answer within {START_TIMEOUT_S:.0f} s")
+
+    def _failure(self, what: str) -> GuardedProcessError:
+        return GuardedProcessError(f"{self._name} {what}{log_tail(self._log)}")
+
+
+@contextlib.contextmanager
+def guarded(
+    name: str,
+    command: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    stop: signal.Signals,
+    user: str | None = None,
+) -> Iterator[Guarded]:
+    """Run the command in its directory, which goes with it, for the length of the block."""
+    log = directory / LOG_NAME
+    spec = {
+        "command": list(command),
+        "directory": str(directory),
+        "environment": dict(environment),
+        "stop_signal": int(stop),
+        "user": user,
+    }
+    lifeline_read, lifeline_write = os.pipe()
+    with log.open("ab") as errors:
+        guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, json.dumps(spec)],
+            stdin=lifeline_read,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+    os.close(lifeline_read)
+    try:
+        first_line = guard.stdout.readline() if guard.stdout else b""
+        if not first_line.strip().isdigit():
+            raise GuardedProcessError(f"{name} could not be run{log_tail(log)}")
+        yield Guarded(name, guard, int(first_line), log)
+    finally:
+        os.close(lifeline_write)
+        # A forked child of this process may hold a copy of the pipe: do not rely on its end alone.
+        guard.terminate()
+        guard.communicate()
+
+
+def log_tail(log: Path) -> str:
+    """The end of a log as the end of an error message; empty when there is none."""
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    shown = ["; its log ends with:", *lines[-LOG_LINES_SHOWN:]] if lines else []
+    return "\n  ".join(shown)
 
 
 def main(argv: list[str]) -> int:
-    """Start the command of the JSON spec, say its pid, and stay until it or the parent ends."""
+    """The guard itself: start the command, say its pid, and stay until it or the parent ends."""
     spec = json.loads(argv[1])
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -36,7 +120,7 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, _wake)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Path(spec["log"]).open("ab") as log:
+    with Path(spec["directory"], LOG_NAME).open("ab") as log:
         user, group = _identity(spec["user"])
         server = subprocess.Popen(
             spec["command"],

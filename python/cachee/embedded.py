@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import re
 import secrets
@@ -25,19 +24,16 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from cachee._errors import CacheeError
+from cachee._errors import CacheeError, MissingExtraError
+from cachee._guard import GuardedProcessError, guarded
 
-START_TIMEOUT_S = 30.0
-ASK_INTERVAL_S = 0.01
-LOG_LINES_SHOWN = 12
+POSTGRES_SOCKET = ".s.PGSQL.5432"
 UNPRIVILEGED_USER = "nobody"
 # sun_path holds 104 bytes on macOS and 108 on Linux; ".s.PGSQL.5432" and "valkey.sock" must fit.
 SOCKET_DIRECTORY_LENGTH_MAX = 85
@@ -46,7 +42,7 @@ __all__ = ["EmbeddedServerError", "PostgresServer", "ValkeyServer", "postgres", 
 
 
 class EmbeddedServerError(CacheeError):
-    """An embedded server is not installed, did not start, or ended by itself."""
+    """An embedded server did not start, or ended by itself."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ class PostgresServer:
     @property
     def path(self) -> Path:
         """The Unix socket itself."""
-        return self.directory / ".s.PGSQL.5432"
+        return self.directory / POSTGRES_SOCKET
 
     @property
     def url(self) -> str:
@@ -97,13 +93,16 @@ def valkey(*, port: int | None = None, arguments: tuple[str, ...] = ()) -> Itera
         settings = directory / "valkey.conf"
         settings.touch(mode=0o600)
         settings.write_text(
-            f"port {port or 0}\nbind 127.0.0.1\nunixsocket {path}\nunixsocketperm 600\n"
-            f"dir {directory}\nrequirepass {password}\nsave ''\nappendonly no\ndaemonize no\n"
+            f'port {port or 0}\nbind 127.0.0.1\nunixsocket "{path}"\nunixsocketperm 600\n'
+            f"dir \"{directory}\"\nrequirepass {password}\nsave ''\nappendonly no\ndaemonize no\n"
         )
         command = [str(binary), str(settings), *arguments]
-        with _running("Valkey", command, directory, user=None, stop=signal.SIGTERM) as server:
-            server.wait_until(lambda: _valkey_answers(path, password))
-            yield ValkeyServer(path, port, password, server.pid, version)
+
+        def answers() -> bool:
+            return _valkey_answers(path, password)
+
+        with _running("Valkey", command, directory, answers, stop=signal.SIGTERM) as pid:
+            yield ValkeyServer(path, port, password, pid, version)
 
 
 @contextlib.contextmanager
@@ -134,69 +133,34 @@ def postgres(*, settings: Mapping[str, str] | None = None) -> Iterator[PostgresS
         }
         options = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
         command = [str(binaries / "postgres"), "-D", str(directory / "data"), *options]
-        with _running("PostgreSQL", command, directory, user=user, stop=signal.SIGINT) as server:
-            path = directory / ".s.PGSQL.5432"
-            server.wait_until(lambda: _postgres_answers(path))
-            yield PostgresServer(directory, password, server.pid, version)
 
+        def answers() -> bool:
+            return _postgres_answers(directory / POSTGRES_SOCKET)
 
-class _Running:
-    """A server behind its guard."""
-
-    def __init__(self, name: str, guard: subprocess.Popen[bytes], pid: int, log: Path) -> None:
-        self._name = name
-        self._guard = guard
-        self._log = log
-        self.pid = pid
-
-    def wait_until(self, answers: Callable[[], bool]) -> None:
-        """Ask until the server answers; an error when it ends first or takes too long."""
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        while not answers():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._guard.wait(ASK_INTERVAL_S)
-                raise self._failure("ended while starting")
-            if time.monotonic() > deadline_s:
-                raise self._failure(f"did not answer within {START_TIMEOUT_S:.0f} s")
-
-    def _failure(self, what: str) -> EmbeddedServerError:
-        return EmbeddedServerError(f"the embedded {self._name} {what}{_log_tail(self._log)}")
+        stop = signal.SIGINT
+        with _running("PostgreSQL", command, directory, answers, stop=stop, user=user) as pid:
+            yield PostgresServer(directory, password, pid, version)
 
 
 @contextlib.contextmanager
 def _running(
-    name: str, command: list[str], directory: Path, *, user: str | None, stop: signal.Signals
-) -> Iterator[_Running]:
-    log = directory / "log"
-    spec = {
-        "command": command,
-        "directory": str(directory),
-        "log": str(log),
-        "user": user,
-        "stop_signal": int(stop),
-        "environment": _clean_environment(),
-    }
-    script = Path(__file__).with_name("_guard.py")
-    lifeline_read, lifeline_write = os.pipe()
-    with log.open("ab") as errors:
-        guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(script), json.dumps(spec)],
-            stdin=lifeline_read,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,
-        )
-    os.close(lifeline_read)
-    try:
-        first_line = guard.stdout.readline() if guard.stdout else b""
-        if not first_line.strip().isdigit():
-            raise EmbeddedServerError(f"the embedded {name} could not be run{_log_tail(log)}")
-        yield _Running(name, guard, int(first_line), log)
-    finally:
-        os.close(lifeline_write)
-        # A forked child of this process may hold a copy of the pipe: do not rely on its end alone.
-        guard.terminate()
-        guard.communicate()
+    name: str,
+    command: list[str],
+    directory: Path,
+    answers: Callable[[], bool],
+    *,
+    stop: signal.Signals,
+    user: str | None = None,
+) -> Iterator[int]:
+    """The pid of a server that answers, for as long as the block lasts."""
+    with contextlib.ExitStack() as stack:
+        try:
+            context = guarded(name, command, directory, _clean_environment(), stop=stop, user=user)
+            server = stack.enter_context(context)
+            server.wait_until(answers)
+        except GuardedProcessError as error:
+            raise EmbeddedServerError(f"the embedded {error}") from error
+        yield server.pid
 
 
 @contextlib.contextmanager
@@ -216,9 +180,7 @@ def _wheel_folder(module: str, wheel: str) -> Path:
     """The wheel's folder, found without running the wheel's own code."""
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedServerError(
-            f"{wheel} is not installed; install the extra: pip install 'cachee[demo]'"
-        )
+        raise MissingExtraError(wheel, "demo")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
@@ -331,11 +293,3 @@ def _ask(path: Path, question: bytes) -> bytes:
             return b"".join(iter(lambda: connection.recv(4096), b""))
         except OSError:
             return b""
-
-
-def _log_tail(log: Path) -> str:
-    try:
-        lines = log.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return "".join(f"\n  {line}" for line in ["; its log ends with:", *lines[-LOG_LINES_SHOWN:]])
