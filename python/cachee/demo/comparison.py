@@ -1,0 +1,207 @@
+"""The two runs: the same application, the same requests, the same writers, without and with cachee.
+
+Each run starts from freshly filled stores and a new application process. Its warm-up asks once for
+every user (which fills what the application itself keeps in Redis, in both runs, and L1 in one of
+them); then the measured requests follow, the same sequence in both. The writers run all the time,
+and every answer, those of the warm-up included, goes to the checker.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from redis import Redis
+
+from cachee.demo import content, history, servers
+from cachee.demo.checker import Verdict, check
+from cachee.demo.load import Answer, ask_all
+from cachee.demo.measurement import CACHEABLE_STAGES, Durations
+
+BOUND_MS = 1000.0
+WARM_UP_CONCURRENCY = 8
+# The commands of the cacheable stages, as the server's own statistics call them.
+READ_COMMANDS = ("get", "hgetall", "smembers")
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose."""
+
+    rtt_ms: float
+    requests: int
+    seed: int
+    users: int
+    write_rate: float
+    concurrency: int
+
+
+@dataclass(frozen=True)
+class L1Counts:
+    """How often the application's L1 answered, as its process tells."""
+
+    hits: int
+    misses: int
+
+    @property
+    def hit_rate(self) -> float:
+        """Hits of all lookups."""
+        return self.hits / max(1, self.hits + self.misses)
+
+    def __sub__(self, earlier: L1Counts) -> L1Counts:
+        return L1Counts(self.hits - earlier.hits, self.misses - earlier.misses)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one phase of a run (warm-up, measured) was like."""
+
+    requests: int
+    took_s: float
+    reads_asked: int
+    reads_at_store: int
+    l1: L1Counts | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of the two runs."""
+
+    warm_up: Phase
+    measured: Phase
+    durations: Durations
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Result:
+    """Both runs and the circumstances."""
+
+    settings: Settings
+    rtt_added_ms: dict[str, float]
+    relay_late_us_p50: float
+    relay_late_us_p99: float
+    without: Run
+    with_cachee: Run
+    server_versions: dict[str, str]
+
+
+def compare(settings: Settings, progress: Progress) -> Result:
+    """Start everything, run twice, stop everything."""
+    progress("starting Valkey and PostgreSQL", 0, 0)
+    with servers.stores() as stores:
+        with servers.relay(stores) as relay:
+            relay.add(settings.rtt_ms)
+            added_ms = {store: relay.added_ms(store) for store in ("valkey", "postgres")}
+            without = _run(settings, stores, relay, (), lambda *at: progress("without", *at))
+            with_cachee = _run(
+                settings,
+                stores,
+                relay,
+                cachee_command("run", "--"),
+                lambda *at: progress("with", *at),
+            )
+            relay.end()
+        return Result(
+            settings,
+            added_ms,
+            relay.late_us_p50,
+            relay.late_us_p99,
+            without,
+            with_cachee,
+            {"valkey": stores.valkey.version, "postgresql": stores.postgres.version},
+        )
+
+
+def cachee_command(*words: str) -> list[str]:
+    """The command line of `cachee` in this environment."""
+    return [sys.executable, "-m", "cachee", *words]
+
+
+def _run(
+    settings: Settings,
+    stores: servers.Stores,
+    relay: servers.Relay,
+    prefix: Sequence[str],
+    progress: Callable[[int, int], None],
+) -> Run:
+    users = content.Users(settings.users)
+    dice = random.Random(settings.seed)
+    everyone = dice.sample(range(settings.users), settings.users)
+    asked = users.draw(dice, settings.requests)
+    whole = len(everyone) + len(asked)
+    answers: list[Answer] = []
+
+    def each(answer: Answer) -> None:
+        answers.append(answer)
+        progress(len(answers), whole)
+
+    with tempfile.TemporaryDirectory(prefix="cachee-demo-") as directory:
+        log = Path(directory) / "commits"
+        with Redis.from_url(stores.valkey.url) as redis:
+            with psycopg.connect(stores.postgres.url, autocommit=True) as database:
+                content.fill(redis, database, settings.users)
+            filled_ns = time.monotonic_ns()
+            first = history.Commit(content.FIRST_REVISION, 0, filled_ns, present=True)
+            with (
+                servers.application(prefix, relay) as application,
+                servers.writers(stores, log, settings.users, settings.write_rate, settings.seed),
+            ):
+                observer = _Observer(redis, application, has_l1=bool(prefix))
+                port, crowd = application.port, max(WARM_UP_CONCURRENCY, settings.concurrency)
+                warm_up = observer.phase(answers, lambda: ask_all(port, everyone, crowd, each))
+                measured = observer.phase(
+                    answers, lambda: ask_all(port, asked, settings.concurrency, each)
+                )
+        verdict = check(history.read(log, first), answers, BOUND_MS)
+    return Run(warm_up, measured, Durations(answers[len(everyone) :]), verdict)
+
+
+class _Observer:
+    """Counts from outside the application what its reads cost: at the store and in its L1."""
+
+    def __init__(self, redis: Redis, application: servers.Application, *, has_l1: bool) -> None:
+        self._redis = redis
+        self._application = application
+        self._has_l1 = has_l1
+
+    def phase(self, answers: list[Answer], ask: Callable[[], None]) -> Phase:
+        before, l1_before, answers_before = self._reads_at_store(), self._l1(), len(answers)
+        since_s = time.monotonic()
+        gc.disable()
+        try:
+            ask()
+        finally:
+            gc.enable()
+        took_s = time.monotonic() - since_s
+        l1_after = self._l1()
+        here = answers[answers_before:]
+        return Phase(
+            requests=len(here),
+            took_s=took_s,
+            reads_asked=sum(len(CACHEABLE_STAGES) if a.stages_ns else 1 for a in here),
+            reads_at_store=self._reads_at_store() - before,
+            l1=l1_after - l1_before if l1_after and l1_before else None,
+        )
+
+    def _reads_at_store(self) -> int:
+        calls = self._redis.info("commandstats")
+        return sum(calls.get(f"cmdstat_{name}", {}).get("calls", 0) for name in READ_COMMANDS)
+
+    def _l1(self) -> L1Counts | None:
+        if not self._has_l1:
+            return None
+        command = cachee_command("stats", str(self._application.pid), "--json")
+        told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        return L1Counts(int(told["hits"]), int(told["misses"]))
