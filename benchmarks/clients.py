@@ -108,6 +108,20 @@ def valkey_py_with_own_cache(setting: Setting) -> object:
     return valkey.Valkey(connection_pool=pool)
 
 
+def redis_py_async(setting: Setting, transport: str) -> object:
+    """A stock asynchronous redis-py client."""
+    import redis.asyncio
+
+    return redis.asyncio.Redis(**where(setting, transport))
+
+
+def valkey_py_async(setting: Setting, transport: str) -> object:
+    """A stock asynchronous valkey-py client."""
+    import valkey.asyncio
+
+    return valkey.asyncio.Valkey(**where(setting, transport))
+
+
 @contextlib.contextmanager
 def glide_sync(setting: Setting, *, cached: bool) -> Iterator[object]:
     """A valkey-glide-sync client."""

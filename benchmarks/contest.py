@@ -17,6 +17,7 @@ import gc
 import importlib
 import itertools
 import multiprocessing
+import operator
 import statistics
 import time
 import traceback
@@ -25,7 +26,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 from benchmarks.loops import Timed
-from benchmarks.servers import Server
+from benchmarks.servers import Server, Work
 
 PREPARE_TIMEOUT_S = 120
 ROUND_TIMEOUT_S = 60
@@ -55,6 +56,7 @@ class Course:
     before: Callable[[list], list] | None = None
     base: Timed | None = None
     turn: Iterator[int] = field(default_factory=itertools.count)
+    latest_length: int = 0
 
     def chunk(self) -> tuple[float, float | None]:
         """Nanoseconds per operation of the next list, and of the dict on another list."""
@@ -64,6 +66,7 @@ class Course:
             items = self._items(at + len(self.batches) // 2)
             base = self.base(items) / len(items) / self.operations_per_item
         items = self._items(at)
+        self.latest_length = len(items)
         return self.timed(items) / len(items) / self.operations_per_item, base
 
     def _items(self, at: int) -> list:
@@ -105,6 +108,9 @@ class Session:
         self.rounds = 5 if quick else 15
         self.share_ns = 20_000_000 if quick else 50_000_000
         self.setting = Setting(port=server.port, path=server.path, quick=quick)
+        server.work()
+        # What asking the server for its counters adds to them.
+        self.asking = Work(*map(operator.sub, *reversed((server.work(), server.work()))))
 
     def contest(self, module: str, contenders: list[Contender]) -> list[dict]:
         """Rows for all contenders over all their workloads, failures included as rows."""
@@ -150,13 +156,14 @@ class Worker:
             return
         self._send(("warm", workload, 0))
         self._answer(ROUND_TIMEOUT_S)
-        calls, cpu_ns = session.server.calls(), session.server.cpu_ns()
+        before = session.server.work()
         self._send(("round", workload, session.share_ns))
         share = self._answer(ROUND_TIMEOUT_S)
         if self.failure:
             return
-        share["server_calls"] = session.server.calls() - calls
-        share["server_cpu_ns"] = session.server.cpu_ns() - cpu_ns
+        share["server"] = [
+            after - b for after, b in zip(session.server.work(), before, strict=True)
+        ]
         self.shares[workload].append(share)
 
     def rows(self) -> list[dict]:
@@ -205,8 +212,9 @@ def _summary(shares: list[dict]) -> dict:
         "min_ns": min(minima),
         "spread": [min(medians), max(medians)],
         "operations": operations,
-        "server_calls_per_operation": sum(s["server_calls"] for s in shares) / operations,
-        "server_cpu_ns_per_operation": sum(s["server_cpu_ns"] for s in shares) / operations,
+        "server_calls_per_operation": sum(s["server"][0] for s in shares) / operations,
+        "server_reads_per_operation": sum(s["server"][1] for s in shares) / operations,
+        "server_cpu_ns_per_operation": sum(s["server"][2] for s in shares) / operations,
         "rounds_ns": medians,
     }
     if all(share["base"] for share in shares):
@@ -245,8 +253,10 @@ def _share(course: Course, share_ns: int) -> dict:
     """Chunks until the share is used; with a share of 0, the warm-up, one untimed chunk."""
     values, bases = [], []
     deadline = time.perf_counter_ns() + share_ns
+    items = 0
     while True:
         value, base = course.chunk()
+        items += course.latest_length
         values.append(value)
         if base is not None:
             bases.append(base)
@@ -254,5 +264,4 @@ def _share(course: Course, share_ns: int) -> dict:
             break
         if len(values) >= LEAST_CHUNKS and time.perf_counter_ns() > deadline:
             break
-    operations = len(values) * len(course.batches[0]) * course.operations_per_item
-    return {"ns": values, "base": bases, "operations": operations}
+    return {"ns": values, "base": bases, "operations": items * course.operations_per_item}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 Timed = Callable[[list], int]
 
@@ -29,11 +29,34 @@ def sync_loop(statement: str, **names: object) -> Timed:
     return lambda items: timed(items, time.perf_counter_ns, *values)
 
 
-def async_loop(statement: str, loop: asyncio.AbstractEventLoop, **names: object) -> Timed:
-    """The same inside one coroutine on `loop`; the statement may await."""
+class Host:
+    """An event loop whose one long task runs everything, so that clients with task groups live."""
+
+    def __init__(self, new_event_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self._loop = new_event_loop()
+        self._work: asyncio.Queue = asyncio.Queue()
+        self._task = self._loop.create_task(self._serve())
+
+    def run(self, awaitable: Awaitable) -> object:
+        """The awaitable's result, awaited in the long task."""
+        done = self._loop.create_future()
+        self._work.put_nowait((awaitable, done))
+        return self._loop.run_until_complete(done)
+
+    async def _serve(self) -> None:
+        while True:
+            awaitable, done = await self._work.get()
+            try:
+                done.set_result(await awaitable)
+            except Exception as error:  # noqa: BLE001 - handed to the caller of run
+                done.set_exception(error)
+
+
+def async_loop(statement: str, host: Host, **names: object) -> Timed:
+    """The same inside one coroutine of `host`; the statement may await."""
     timed = _compiled(_ASYNC, statement, names)
     values = tuple(names.values())
-    return lambda items: loop.run_until_complete(timed(items, time.perf_counter_ns, *values))
+    return lambda items: host.run(timed(items, time.perf_counter_ns, *values))
 
 
 def _compiled(template: str, statement: str, names: dict[str, object]) -> Callable:

@@ -11,10 +11,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 READY_TIMEOUT_S = 10
 # What clients send to set themselves up or to stay alive; everything else is a read or a write.
 HOUSEKEEPING = ("info", "ping", "hello", "client", "command", "config", "select", "auth")
+
+
+class Work(NamedTuple):
+    """Commands answered (housekeeping left out), reads from sockets, nanoseconds of CPU."""
+
+    commands: int
+    reads: int
+    cpu_ns: int
 
 
 @dataclass(frozen=True)
@@ -35,13 +44,14 @@ class Server:
         lines = self.ask("INFO", name).decode().splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
-    def calls(self) -> int:
-        """Commands answered so far, housekeeping left out."""
+    def work(self) -> Work:
+        """What the server has done so far."""
+        cpu_ns = self.cpu_ns()
         total = 0
         for name, text in self.section("commandstats").items():
             if name.removeprefix("cmdstat_").split("|")[0] not in HOUSEKEEPING:
                 total += int(text.split(",")[0].removeprefix("calls="))
-        return total
+        return Work(total, int(self.section("stats")["total_reads_processed"]), cpu_ns)
 
     def ask(self, *words: str) -> bytes:
         """One command over a connection of its own; the reply's payload, for bulk and status."""

@@ -3,4 +3,14 @@
 A figure whose rows are not those of a contest says so with COLUMNS.
 """
 
-ORDER = ("hit_sync", "cache_get", "cache_many", "cache_fill")
+ORDER = (
+    "hit_sync",
+    "hit_async",
+    "hit_commands",
+    "mget",
+    "miss",
+    "writes",
+    "cache_get",
+    "cache_many",
+    "cache_fill",
+)
