@@ -21,6 +21,8 @@ impl KeyedHash {
     /// A hash under `seed`, which must be random and stay in the process.
     pub fn new(seed: u64) -> Self {
         let shared = SharedSeed::from_u64(seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15);
+        // Foldhash multiplies by its seed: a small one (a test's 0) would map many keys to 0.
+        let seed = fold(seed ^ 0xa076_1d64_78bd_642f, 0xe703_7ed1_a0b4_28db) | 1;
         Self { seed, shared }
     }
 
@@ -68,6 +70,15 @@ mod tests {
         assert_ne!(base, hash.entry(key, 1, 2, b""));
         assert_ne!(base, hash.entry(key, 1, 1, b"field"));
         assert_ne!(base, KeyedHash::new(8).entry(key, 1, 1, b""));
+    }
+
+    #[test]
+    fn a_seed_of_zero_is_as_good_as_any() {
+        let hash = KeyedHash::new(0);
+        let keys: [&[u8]; 5] = [b"", b"\0", b"\0\0", b"\0\xff", b"\xff"];
+        let hashes: std::collections::BTreeSet<u64> =
+            keys.iter().map(|key| hash.bytes(key)).collect();
+        assert_eq!(hashes.len(), keys.len());
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod hash;
 mod index;
 mod key;
 mod leases;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 mod policy;
 mod segment;
 mod shard;

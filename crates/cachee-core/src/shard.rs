@@ -383,9 +383,8 @@ impl<K, V> Shard<K, V> {
 
     /// Drops every entry and gives the memory of the structures back.
     pub fn clear(&mut self) {
-        let slab = std::mem::replace(&mut self.slab, Slab::new());
-        self.stats.removed += slab.len() as u64;
-        self.dropped.extend(slab.into_pairs());
+        self.stats.removed += self.slab.len() as u64;
+        self.dropped.extend(self.slab.drain());
         self.index = Index::new();
         self.policy = Policy::new();
         self.dependencies = Dependencies::new();

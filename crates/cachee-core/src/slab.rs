@@ -7,7 +7,7 @@
 //!
 //! A hit reads the hot entry and writes its one `meta` word. Queue links, weights and everything
 //! else eviction needs are kept apart, so that a hit on a large cache costs one line, not two.
-//! Slots are reused through a free list; a generation tells the users of one slot apart.
+//! Slots are reused through a free list; a generation tells the values of one slot apart.
 
 use crate::index::tag;
 use crate::shard::SlotId;
@@ -106,6 +106,8 @@ pub(crate) struct Slab<K, V> {
     pub(crate) cold: Vec<Cold>,
     free: u32,
     free_len: usize,
+    /// The generation of the latest value; no two values of a slab share one.
+    generation: u32,
 }
 
 /// Grows a vector by a quarter instead of doubling it.
@@ -119,12 +121,18 @@ impl<K, V> Slab<K, V> {
     pub(crate) const ENTRY_BYTES: usize = size_of::<Entry<K, V>>() + size_of::<Cold>();
 
     pub(crate) fn new() -> Self {
-        Self { hot: Vec::new(), cold: Vec::new(), free: NONE, free_len: 0 }
+        Self { hot: Vec::new(), cold: Vec::new(), free: NONE, free_len: 0, generation: 0 }
+    }
+
+    fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        self.generation
     }
 
     /// Takes a slot for a new entry. Its queue is the caller's to set.
     pub(crate) fn insert(&mut self, hash: u64, key: K, value: V, weight: u32) -> u32 {
         let pair = Some((key, value));
+        let generation = self.next_generation();
         if self.free != NONE {
             let slot = self.free;
             let cold = &mut self.cold[slot as usize];
@@ -133,6 +141,7 @@ impl<K, V> Slab<K, V> {
             cold.weight = weight;
             let entry = &mut self.hot[slot as usize];
             entry.tag = tag(hash);
+            entry.generation = generation;
             entry.meta = 0;
             entry.pair = pair;
             return slot;
@@ -141,7 +150,7 @@ impl<K, V> Slab<K, V> {
         assert!(slot < NONE >> 1, "a shard holds at most 2^31 entries");
         reserve_step(&mut self.hot);
         reserve_step(&mut self.cold);
-        self.hot.push(Entry { tag: tag(hash), generation: 0, meta: 0, pair });
+        self.hot.push(Entry { tag: tag(hash), generation, meta: 0, pair });
         self.cold.push(Cold { previous: NONE, next: NONE, weight, queue: Queue::Free });
         slot
     }
@@ -150,7 +159,6 @@ impl<K, V> Slab<K, V> {
     pub(crate) fn remove(&mut self, slot: u32) -> (K, V) {
         let entry = &mut self.hot[slot as usize];
         let pair = entry.pair.take().expect("a held slot");
-        entry.generation = entry.generation.wrapping_add(1);
         let cold = &mut self.cold[slot as usize];
         *cold = Cold { previous: NONE, next: self.free, weight: 0, queue: Queue::Free };
         self.free = slot;
@@ -166,14 +174,16 @@ impl<K, V> Slab<K, V> {
 
     /// Puts another value under the same key; returns the old one. Old ids of the slot end.
     pub(crate) fn replace_value(&mut self, slot: u32, value: V) -> V {
+        let generation = self.next_generation();
         let entry = &mut self.hot[slot as usize];
-        entry.generation = entry.generation.wrapping_add(1);
+        entry.generation = generation;
         std::mem::replace(entry.value_mut().expect("a held slot"), value)
     }
 
-    /// Everything held.
-    pub(crate) fn into_pairs(self) -> impl Iterator<Item = (K, V)> {
-        self.hot.into_iter().filter_map(|entry| entry.pair)
+    /// Takes everything out and gives the memory back; old ids stay ended.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
+        let emptied = Self { generation: self.generation, ..Self::new() };
+        std::mem::replace(self, emptied).hot.into_iter().filter_map(|entry| entry.pair)
     }
 
     #[inline]
