@@ -86,6 +86,12 @@ impl Index {
         }
     }
 
+    /// The address of a tag's home.
+    #[inline]
+    pub(crate) fn address(&self, tag: u32) -> *const u8 {
+        self.buckets.as_ptr().wrapping_add(self.home(tag)).cast()
+    }
+
     /// Every slot under `tag`.
     pub(crate) fn candidates(&self, tag: u32) -> impl Iterator<Item = u32> + '_ {
         let mut at = if self.buckets.is_empty() { None } else { Some(self.home(tag)) };

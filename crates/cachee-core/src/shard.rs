@@ -446,6 +446,26 @@ impl<K, V> Shard<K, V> {
         })
     }
 
+    /// Where the index is probed first for a hash: an address to prefetch.
+    #[inline]
+    pub fn bucket_address(&self, hash: u64) -> *const u8 {
+        self.index.address(tag(hash))
+    }
+
+    /// The first entry whose tag fits a hash: an address to prefetch; reads the index only.
+    #[inline]
+    pub fn entry_address(&self, hash: u64) -> *const u8 {
+        let slot = self.index.find(tag(hash), |_| true).unwrap_or(0);
+        self.slab.hot.as_ptr().wrapping_add(slot as usize).cast()
+    }
+
+    /// The first key and value whose tag fits a hash; counts nothing.
+    #[inline]
+    pub fn first_candidate(&self, hash: u64) -> Option<(&K, &V)> {
+        let slot = self.index.find(tag(hash), |_| true)?;
+        self.slab.hot[slot as usize].pair()
+    }
+
     /// Entries held, expired ones included.
     pub fn len(&self) -> usize {
         self.slab.len()
