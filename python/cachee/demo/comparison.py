@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -97,21 +98,19 @@ class Result:
     server_versions: dict[str, str]
 
 
-def compare(settings: Settings, progress: Progress) -> Result:
-    """Start everything, run twice, stop everything."""
+def compare(settings: Settings, progress: Progress, prefix: Sequence[str] | None = None) -> Result:
+    """Start everything, run twice, stop everything.
+
+    `prefix` is what stands before the application's command line in the second run.
+    """
+    prefix = cachee_command("run", "--") if prefix is None else prefix
     progress("starting Valkey and PostgreSQL", 0, 0)
     with servers.stores() as stores:
         with servers.relay(stores) as relay:
             relay.add(settings.rtt_ms)
             added_ms = {store: relay.added_ms(store) for store in ("valkey", "postgres")}
-            without = _run(settings, stores, relay, (), lambda *at: progress("without", *at))
-            with_cachee = _run(
-                settings,
-                stores,
-                relay,
-                cachee_command("run", "--"),
-                lambda *at: progress("with", *at),
-            )
+            without = _run(settings, stores, relay, (), partial(progress, "without"))
+            with_cachee = _run(settings, stores, relay, prefix, partial(progress, "with cachee"))
             relay.end()
         return Result(
             settings,
