@@ -31,10 +31,17 @@ class Kind:
     store: str = "c[k] = v"
     note: str = ""
 
+    def filler(self) -> Callable[[object, object, object], object]:
+        """A function that stores one value: cache, key, value."""
+        scope: dict = dict(NAMES)
+        exec(f"def store(c, k, v): {self.store}", scope)
+        return scope["store"]
+
     def fill(self, cache: object, items: dict) -> None:
         """Store all items."""
-        scope = {**NAMES, "c": cache, "items": items}
-        exec(f"for k, v in items.items(): {self.store}", scope)
+        store = self.filler()
+        for key, value in items.items():
+            store(cache, key, value)
 
     def hit(self, cache: object, key: object) -> object:
         """The value of a key that is there."""

@@ -10,7 +10,10 @@ ORDER = (
     "mget",
     "miss",
     "writes",
+    "cold_key",
+    "invalidation",
     "cache_get",
     "cache_many",
     "cache_fill",
+    "memory",
 )

@@ -64,19 +64,14 @@ def _bounded(kind: caches.Kind) -> object:
 
 
 def _get_or_set(kind: caches.Kind, cache: object, values: dict) -> Callable[[list], int]:
+    """A miss pays for a call of the storing function, with every cache alike."""
     if kind.name == "functools.lru_cache":
         cache.answers.update(values)
         return sync_loop("c(k)", c=cache)
     found = "c.get(k)[1]" if kind.name == "theine.Cache" else "c.get(k) is not None"
-    store = kind.store.replace(" v", " values[k]")
-    return sync_loop(f"{found} or store(c, k, values[k])", c=cache, values=values, store=_do(store))
-
-
-def _do(store: str) -> Callable:
-    """The statement as a function, so that it can stand in an expression; misses pay for a call."""
-    scope: dict = dict(caches.NAMES)
-    exec(f"def do(c, k, v): {store.replace('values[k]', 'v')}", scope)
-    return scope["do"]
+    return sync_loop(
+        f"{found} or store(c, k, values[k])", c=cache, values=values, store=kind.filler()
+    )
 
 
 def _hit_share(kind: caches.Kind) -> dict:
@@ -95,7 +90,7 @@ def _hit_share(kind: caches.Kind) -> dict:
         info = cache.cache_info()
         return {"hit_share": (info.hits - before) / len(sequence), "entries": info.currsize}
     get = eval(f"lambda c, k: {kind.statement}")
-    store = _do(kind.store)
+    store = kind.filler()
     hits = 0
     for counted in (False, True):
         for key in sequence:
