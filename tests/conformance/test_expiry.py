@@ -125,12 +125,10 @@ def test_max_age_bounds_an_entry_without_expiry(
 ) -> None:
     client = clients.make(flavour, server.port)
     server.call("SET", "k", "v")
+    spy = Spy(server, "get")
     with installed(max_age="200ms"):
+        until(lambda: (client.get("k"), spy.asked)[1] >= 5, "the entry is fetched anew")
         warm(server, lambda: client.get("k"), "get")
-        begun = time.monotonic()
-        spy = Spy(server, "get")
-        until(lambda: (client.get("k"), spy.asked)[1] >= 2, "the entry is fetched anew", 5.0)
-        assert 0.2 <= time.monotonic() - begun + 0.2
 
 
 def test_a_missing_key_is_cached_until_it_is_made(

@@ -1,7 +1,5 @@
 """Rule 8 and P4: whoever is not in plain state is not answered locally."""
 
-import pytest
-
 from tests.conformance.conftest import Stage
 from tests.harness.clients import exceptions_of
 from tests.harness.drop_in import Spy

@@ -1,4 +1,4 @@
-"""Real servers for the tests: found in the installed wheels or on the machine, started on a free port."""
+"""Real servers for the tests: of the installed wheels or the machine, each on a free port."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib import util
 from pathlib import Path
 
-from tests.harness.resp import Wire
+from tests.harness.resp import ServerError, Wire
 from tests.harness.waiting import until
 
 _START_S = 20.0
@@ -94,10 +94,16 @@ class Server:
         command += ["--unixsocket", self.path, "--dir", str(self.directory), "--daemonize", "no"]
         for name, value in self._options.items():
             command += [f"--{name}", *(value.split() if value else [""])]
-        log = (self.directory / "log").open("ab")
-        with log:
+        self._spawn(command)
+
+    def start_as_sentinel(self, config: Path) -> None:
+        """Starts the same binary as a Sentinel with that configuration."""
+        self._spawn([str(self.binary), str(config), "--sentinel"])
+
+    def _spawn(self, command: list[str]) -> None:
+        with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        until(self._answers, f"{self.binary.name} answers\n{self.log()}", _START_S)
+        until(self._answers, f"{self.binary.name} answers", _START_S)
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -110,8 +116,10 @@ class Server:
         with contextlib.closing(reply):
             try:
                 return reply("PING") == b"PONG"
-            except Exception as problem:
-                return "NOAUTH" in str(problem)
+            except ServerError as refusal:
+                return "NOAUTH" in str(refusal)
+            except OSError:
+                return False
 
     def log(self) -> str:
         path = self.directory / "log"

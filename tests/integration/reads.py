@@ -211,5 +211,5 @@ def outcome(call: Call, client: object) -> object:
     """What a call gives, its value or its exception, in a form that can be compared."""
     try:
         return shown(call(client))
-    except Exception as problem:
+    except Exception as problem:  # noqa: BLE001 - whichever it is, it is compared
         return f"{type(problem).__module__}.{type(problem).__name__}", str(problem)

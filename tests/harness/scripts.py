@@ -1,0 +1,45 @@
+"""Programs run in a process of their own: for fork, exit, gevent and `cachee run`."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 60.0
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This environment with the tests importable and no setting of cachee in it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CACHEE_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **extra}
+
+
+def run(
+    program: str, *arguments: object, patience_s: float = PATIENCE_S, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs Python source with warnings as errors; what it printed and how it ended."""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program)]
+    return call([*command, *map(str, arguments)], patience_s=patience_s, **extra)
+
+
+def call(
+    command: list[str], *, patience_s: float = PATIENCE_S, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=patience_s,
+        env=environment(**extra),
+        check=False,
+    )
+
+
+def succeeds(result: subprocess.CompletedProcess[str]) -> str:
+    """Its standard output, once it is sure that it ended well and silently."""
+    assert result.returncode == 0, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
+    assert result.stderr == ""
+    return result.stdout
