@@ -1,14 +1,15 @@
 //! The keyed hash of the store.
 //!
 //! Keys come from outside, so their places in the index must not be predictable: the hash is
-//! foldhash in its `quality` form, seeded from a random number the owner passes in. Keys are
+//! foldhash under a random number the owner passes in (its `fast` form: for byte strings it differs
+//! from `quality` only in a last multiplication, and the entry's hash adds one anyway). Keys are
 //! always compared in full afterwards; only a dependency is identified by its hash alone, and a
 //! collision there removes one entry too many, never one too few.
 
 use std::hash::Hasher;
 
 use foldhash::SharedSeed;
-use foldhash::quality::FoldHasher;
+use foldhash::fast::FoldHasher;
 
 /// Hashes byte strings and numbers under one secret seed.
 #[derive(Clone)]
@@ -79,6 +80,22 @@ mod tests {
         let hashes: std::collections::BTreeSet<u64> =
             keys.iter().map(|key| hash.bytes(key)).collect();
         assert_eq!(hashes.len(), keys.len());
+    }
+
+    #[test]
+    fn both_ends_spread_over_sequential_keys() {
+        let hash = KeyedHash::new(3);
+        let mut high = [0u32; 256];
+        let mut low = [0u32; 256];
+        for number in 0..65_536 {
+            let hashed = hash.bytes(format!("user:{number:011}").as_bytes());
+            high[(hashed >> 56) as usize] += 1;
+            low[(hashed & 255) as usize] += 1;
+        }
+        for counts in [high, low] {
+            let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            assert!(*least > 150 && *most < 370, "{least}..{most} of 256 expected");
+        }
     }
 
     #[test]

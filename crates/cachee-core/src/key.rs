@@ -26,9 +26,8 @@ impl EntryKey {
     #[inline]
     pub(crate) fn matches(&self, id: &EntryRef<'_>) -> bool {
         let Some((head, rest)) = self.0.split_first_chunk::<HEADER_BYTES>() else { return false };
-        *head == header(id)
-            && rest.len() == id.key.len() + id.args.len()
-            && rest.split_at_checked(id.key.len()) == Some((id.key, id.args))
+        let Some((key, args)) = rest.split_at_checked(id.key.len()) else { return false };
+        *head == header(id) && is_equal(key, id.key) && is_equal(args, id.args)
     }
 
     fn word(&self, at: usize) -> u32 {
@@ -57,6 +56,25 @@ impl EntryKey {
     }
 }
 
+/// Slice equality without the call: keys are short, and a call costs as much as comparing them.
+#[inline]
+fn is_equal(ours: &[u8], theirs: &[u8]) -> bool {
+    if ours.len() != theirs.len() {
+        return false;
+    }
+    let (our_words, our_rest) = ours.as_chunks::<8>();
+    let (their_words, their_rest) = theirs.as_chunks::<8>();
+    let words = our_words.iter().zip(their_words);
+    if !words.map(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b)).all(|same| same) {
+        return false;
+    }
+    // The last eight bytes cover the rest, whatever its length.
+    match (ours.last_chunk::<8>(), theirs.last_chunk::<8>()) {
+        (Some(a), Some(b)) => a == b,
+        _ => our_rest.iter().zip(their_rest).all(|(a, b)| a == b),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +92,20 @@ mod tests {
         assert!(!key.matches(&id(1, 2, b"user:1n", b"ame")), "the border between key and args");
         assert!(!key.matches(&id(1, 2, b"user:1", b"nam")));
         assert!(!key.matches(&id(1, 2, b"", b"")));
+    }
+
+    #[test]
+    fn every_byte_of_every_length_counts() {
+        for len in 0..40 {
+            let ours: Vec<u8> = (0..len).collect();
+            assert!(is_equal(&ours, &ours.clone()));
+            for at in 0..ours.len() {
+                let mut theirs = ours.clone();
+                theirs[at] ^= 1;
+                assert!(!is_equal(&ours, &theirs), "byte {at} of {len}");
+            }
+            assert!(!is_equal(&ours, &[&ours[..], b"x"].concat()));
+        }
     }
 
     #[test]

@@ -105,38 +105,46 @@ impl<K, V> Shard<K, V> {
     /// Looks an entry up, counting a hit or a miss; an expired one is dropped on the way.
     #[inline]
     pub fn get(&mut self, hash: u64, now_ms: u64, eq: impl FnMut(&K) -> bool) -> Option<&mut V> {
-        // Two steps: a borrow returned from one arm would last through the other.
-        match self.lookup(hash, now_ms, eq) {
-            Some(slot) => self.slab.hot[slot.index as usize].value_mut(),
-            None => {
-                self.stats.misses += 1;
-                None
-            }
+        let Some(slot) = self.locate(hash, eq) else {
+            self.stats.misses += 1;
+            return None;
+        };
+        if self.is_over(slot, now_ms) {
+            self.expire(slot, now_ms);
+            self.stats.misses += 1;
+            return None;
         }
+        self.touch(slot).map(|(value, _)| value)
     }
 
-    /// Looks an entry up, counting a hit but not a miss.
+    /// Looks an entry up, counting a hit but not a miss; an expired one is dropped on the way.
     #[inline]
     pub(crate) fn lookup(
         &mut self,
         hash: u64,
         now_ms: u64,
         eq: impl FnMut(&K) -> bool,
-    ) -> Option<SlotId> {
+    ) -> Option<(&mut V, SlotId)> {
         let slot = self.locate(hash, eq)?;
-        self.touch(slot, now_ms)
-    }
-
-    #[inline]
-    fn touch(&mut self, slot: u32, now_ms: u64) -> Option<SlotId> {
-        let entry = &mut self.slab.hot[slot as usize];
-        if entry.is_expired(now_ms) {
+        if self.is_over(slot, now_ms) {
             self.expire(slot, now_ms);
             return None;
         }
-        entry.touch();
+        self.touch(slot)
+    }
+
+    #[inline]
+    fn is_over(&self, slot: u32, now_ms: u64) -> bool {
+        self.slab.hot[slot as usize].is_expired(now_ms)
+    }
+
+    #[inline]
+    fn touch(&mut self, slot: u32) -> Option<(&mut V, SlotId)> {
         self.stats.hits += 1;
-        Some(SlotId { index: slot, generation: entry.generation() })
+        let entry = &mut self.slab.hot[slot as usize];
+        entry.touch();
+        let id = SlotId { index: slot, generation: entry.generation() };
+        entry.value_mut().map(|value| (value, id))
     }
 
     #[cold]
@@ -171,9 +179,11 @@ impl<K, V> Shard<K, V> {
     /// Counts a hit on a slot; expired or gone: nothing, and the caller counts the miss.
     #[inline]
     pub fn hit(&mut self, id: SlotId, now_ms: u64) -> Option<&mut V> {
-        self.slab.held(id)?;
-        self.touch(id.index, now_ms)?;
-        self.slab.hot[id.index as usize].value_mut()
+        if self.slab.held(id)?.is_expired(now_ms) {
+            self.expire(id.index, now_ms);
+            return None;
+        }
+        self.touch(id.index).map(|(value, _)| value)
     }
 
     /// Counts a miss, for callers that looked with `candidates`.

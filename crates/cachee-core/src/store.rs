@@ -29,7 +29,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::hash::KeyedHash;
 use crate::leases::LeaseId;
@@ -158,6 +158,15 @@ struct Sweep {
     cursor: u32,
 }
 
+/// Unlocks, then destroys what was dropped under the lock.
+fn destroy_dropped<V: Weigh>(mut guard: MutexGuard<'_, Segment<V>>) {
+    if !guard.shard.is_dropped_empty() {
+        let dropped = guard.shard.take_dropped();
+        drop(guard);
+        drop(dropped);
+    }
+}
+
 /// Segments behind locks, chosen by key hash.
 pub struct Store<V> {
     segments: Box<[Padded<Segment<V>>]>,
@@ -201,12 +210,7 @@ impl<V: Weigh> Store<V> {
     fn within<R>(&self, segment: usize, f: impl FnOnce(&mut Segment<V>) -> R) -> R {
         let mut guard = self.segments[segment].0.lock();
         let result = f(&mut guard);
-        if guard.shard.is_dropped_empty() {
-            return result;
-        }
-        let dropped = guard.shard.take_dropped();
-        drop(guard);
-        drop(dropped);
+        destroy_dropped(guard);
         result
     }
 
@@ -222,15 +226,10 @@ impl<V: Weigh> Store<V> {
         let hash = self.entry_hash(id);
         let segment = self.segment_of(id.key_hash);
         let mut guard = self.segments[segment].0.lock();
-        if let Some(slot) = guard.shard.lookup(hash, now_ms, |key| key.matches(id)) {
-            let token = HitToken { segment: segment as u32, slot };
-            return guard.shard.value_mut(slot).map(|value| f(value, token));
+        if let Some((value, slot)) = guard.shard.lookup(hash, now_ms, |key| key.matches(id)) {
+            return Some(f(value, HitToken { segment: segment as u32, slot }));
         }
-        if !guard.shard.is_dropped_empty() {
-            let dropped = guard.shard.take_dropped();
-            drop(guard);
-            drop(dropped);
-        }
+        destroy_dropped(guard);
         None
     }
 
