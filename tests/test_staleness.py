@@ -1,0 +1,58 @@
+"""The staleness checker finds nothing, and finds every rule that is broken on purpose."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import cachee
+from tests.harness.relay import RelayProcess
+from tests.staleness.check import HIT_RATE_FLOOR, check
+
+Mutation = Callable[[RelayProcess], contextlib.AbstractContextManager[None]]
+
+
+def test_no_rule_is_broken(
+    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = request.config.getoption("--staleness-seconds")
+    outcome = check(seconds, request.config.getoption("--staleness-seed"))
+    with capsys.disabled():
+        print(f"\n{outcome}")
+    assert outcome.violations == []
+    assert outcome.hit_rate > HIT_RATE_FLOOR, "too few hits: the run does not count"
+    assert outcome.here.writes > 10 * seconds
+    assert seconds < 30 or len(outcome.faults) == 10, "each fault at least once"
+
+
+def _on_the_wire(action: str) -> Mutation:
+    @contextlib.contextmanager
+    def mutate(relay: RelayProcess) -> Iterator[None]:
+        relay.always(action)
+        yield
+
+    return mutate
+
+
+@contextlib.contextmanager
+def _own_writes_not_noted(relay: RelayProcess) -> Iterator[None]:
+    """Neither the beginning nor the end of a write reaches the L1; pushes come a little late."""
+    raise NotImplementedError
+    yield
+
+
+MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
+    "pushes are lost": (_on_the_wire("drop_pushes"), {"P1"}),
+    "pushes come behind later replies": (_on_the_wire("late_pushes"), {"P1"}),
+    "the expiry of keys is not known": (_on_the_wire("hide_ttls"), {"expiry"}),
+    "own writes are not noted": (_own_writes_not_noted, {"own write"}),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_rule_broken_on_purpose_is_found(name: str) -> None:
+    mutate, expected = MUTATIONS[name]
+    outcome = check(20, 1, faults=False, stop_at_once=True, mutate=mutate)
+    assert expected & outcome.kinds, f"{outcome}"
+    assert outcome.seconds < 20
+    assert cachee.stats().mode == "off"
