@@ -4,7 +4,8 @@ The problem: a server started by a program must go when the program goes, also w
 killed without a chance to clean up. The idea: this file, run as a script, stands between the two.
 Its standard input is a pipe whose other end only the program holds; when that end closes, for
 whatever reason, it stops the server and removes its directory. It uses nothing but the standard
-library (`python -I -S _guard.py SPEC`), so it costs about 10 MB and 20 ms.
+library (`python -I -S _guard.py`), so it costs about 10 MB and 20 ms. What to run comes as the
+first line of its standard input, not as an argument: it holds passwords, and `ps` is for everybody.
 
 Rejected: PR_SET_PDEATHSIG (Linux only, tied to the thread that forked), a list of pids to kill
 later (pids are reused; only a parent's own child surely still means the same process).
@@ -82,7 +83,7 @@ def guarded(
     lifeline_read, lifeline_write = os.pipe()
     with log.open("ab") as errors:
         guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, json.dumps(spec)],
+            [sys.executable, "-I", "-S", __file__],
             stdin=lifeline_read,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -90,6 +91,8 @@ def guarded(
         )
     os.close(lifeline_read)
     try:
+        with os.fdopen(lifeline_write, "wb", closefd=False) as lifeline:
+            lifeline.write(json.dumps(spec).encode() + b"\n")
         first_line = guard.stdout.readline() if guard.stdout else b""
         if not first_line.strip().isdigit():
             raise GuardedProcessError(f"{name} could not be run{log_tail(log)}")
@@ -111,9 +114,10 @@ def log_tail(log: Path) -> str:
     return "\n  ".join(shown)
 
 
-def main(argv: list[str]) -> int:
+def main() -> int:
     """The guard itself: start the command, say its pid, and stay until it or the parent ends."""
-    spec = json.loads(argv[1])
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as lifeline:
+        spec = json.loads(lifeline.readline())
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write)
@@ -169,4 +173,4 @@ def _wake(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main())

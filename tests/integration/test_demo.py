@@ -14,7 +14,7 @@ from statistics import median
 
 import pytest
 
-from cachee.demo import servers
+from cachee.demo import comparison, report, servers
 from cachee.demo.measurement import STAGES
 
 # Small enough for a test; the rate is high so that many answers meet a fresh change.
@@ -163,6 +163,37 @@ def test_demo_in_small(tmp_path: Path) -> None:
     assert {"python", "valkey", "postgresql", "redis"} <= told["versions"].keys()
     for name in STAGES:
         assert name.replace("_", " ") in done.stdout
+
+
+# What `sitecustomize` does for cachee, this does for a cache that never hears of a change.
+FORGETFUL = """
+from redis.asyncio import Redis
+kept, ask = {}, Redis.get
+async def get(self, name):
+    if name not in kept:
+        value = await ask(self, name)
+        if value is None:
+            return None
+        kept[name] = value
+    return kept[name]
+Redis.get = get
+"""
+
+
+@pytest.mark.slow
+def test_checker_finds_a_cache_that_forgets_to_invalidate(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FORGETFUL)
+    settings = comparison.Settings(
+        rtt_ms=0, requests=1500, seed=1, users=20, write_rate=100, concurrency=2
+    )
+    result = comparison.compare(
+        settings, lambda *_at: None, prefix=["env", f"PYTHONPATH={tmp_path}"]
+    )
+    assert result.without.verdict.stale_answers == 0
+    assert result.with_cachee.verdict.stale_answers > 0
+    assert result.with_cachee.verdict.behind_ms_max > comparison.BOUND_MS
+    assert report.is_wrong(result)
+    assert "showed what nobody" not in report.as_text(result)
 
 
 def test_demo_refuses_wrong_flags() -> None:

@@ -13,12 +13,10 @@ import json
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import psycopg
 from redis import Redis
@@ -54,14 +52,19 @@ class L1Counts:
 
     hits: int
     misses: int
+    bypasses: int
 
     @property
     def hit_rate(self) -> float:
-        """Hits of all lookups."""
-        return self.hits / max(1, self.hits + self.misses)
+        """Hits of all reads, those that L1 would not answer included."""
+        return self.hits / max(1, self.hits + self.misses + self.bypasses)
 
     def __sub__(self, earlier: L1Counts) -> L1Counts:
-        return L1Counts(self.hits - earlier.hits, self.misses - earlier.misses)
+        return L1Counts(
+            self.hits - earlier.hits,
+            self.misses - earlier.misses,
+            self.bypasses - earlier.bypasses,
+        )
 
 
 @dataclass(frozen=True)
@@ -101,16 +104,18 @@ class Result:
 def compare(settings: Settings, progress: Progress, prefix: Sequence[str] | None = None) -> Result:
     """Start everything, run twice, stop everything.
 
-    `prefix` is what stands before the application's command line in the second run.
+    `prefix` stands before the application's command line in the second run, in place of
+    `cachee run --`; then no process is asked for its L1's statistics.
     """
-    prefix = cachee_command("run", "--") if prefix is None else prefix
     progress("starting Valkey and PostgreSQL", 0, 0)
     with servers.stores() as stores:
         with servers.relay(stores) as relay:
             relay.add(settings.rtt_ms)
             added_ms = {store: relay.added_ms(store) for store in ("valkey", "postgres")}
-            without = _run(settings, stores, relay, (), partial(progress, "without"))
-            with_cachee = _run(settings, stores, relay, prefix, partial(progress, "with cachee"))
+            without = _run(settings, stores, relay, partial(progress, "without"), prefix=())
+            with_cachee = _run(
+                settings, stores, relay, partial(progress, "with cachee"), prefix=prefix
+            )
             relay.end()
         return Result(
             settings,
@@ -132,9 +137,11 @@ def _run(
     settings: Settings,
     stores: servers.Stores,
     relay: servers.Relay,
-    prefix: Sequence[str],
     progress: Callable[[int, int], None],
+    *,
+    prefix: Sequence[str] | None,
 ) -> Run:
+    command = cachee_command("run", "--") if prefix is None else prefix
     users = content.Users(settings.users)
     dice = random.Random(settings.seed)
     everyone = dice.sample(range(settings.users), settings.users)
@@ -146,24 +153,20 @@ def _run(
         answers.append(answer)
         progress(len(answers), whole)
 
-    with tempfile.TemporaryDirectory(prefix="cachee-demo-") as directory:
-        log = Path(directory) / "commits"
-        with Redis.from_url(stores.valkey.url) as redis:
-            with psycopg.connect(stores.postgres.url, autocommit=True) as database:
-                content.fill(redis, database, settings.users)
-            filled_ns = time.monotonic_ns()
-            first = history.Commit(content.FIRST_REVISION, 0, filled_ns, present=True)
-            with (
-                servers.application(prefix, relay) as application,
-                servers.writers(stores, log, settings.users, settings.write_rate, settings.seed),
-            ):
-                observer = _Observer(redis, application, has_l1=bool(prefix))
+    with Redis.from_url(stores.valkey.url) as redis:
+        with psycopg.connect(stores.postgres.url, autocommit=True) as database:
+            content.fill(redis, database, settings.users)
+        filled = history.Commit(content.FIRST_REVISION, 0, time.monotonic_ns(), present=True)
+        with servers.application(command, relay) as application:
+            log, rate = application.directory / "commits", settings.write_rate
+            with servers.writers(stores, log, settings.users, rate, settings.seed):
+                observer = _Observer(redis, application, has_l1=prefix is None)
                 port, crowd = application.port, max(WARM_UP_CONCURRENCY, settings.concurrency)
                 warm_up = observer.phase(answers, lambda: ask_all(port, everyone, crowd, each))
                 measured = observer.phase(
                     answers, lambda: ask_all(port, asked, settings.concurrency, each)
                 )
-        verdict = check(history.read(log, first), answers, BOUND_MS)
+            verdict = check(history.read(log, filled), answers, BOUND_MS)
     return Run(warm_up, measured, Durations(answers[len(everyone) :]), verdict)
 
 
@@ -202,5 +205,8 @@ class _Observer:
         if not self._has_l1:
             return None
         command = cachee_command("stats", str(self._application.pid), "--json")
-        told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-        return L1Counts(int(told["hits"]), int(told["misses"]))
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        if done.returncode != 0:
+            raise servers.ProcessError(f"{' '.join(command[1:])} gave no statistics")
+        told = json.loads(done.stdout)[0]
+        return L1Counts(told["hits"], told["misses"], sum(told["bypasses"].values()))

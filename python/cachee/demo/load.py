@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from cachee._errors import CacheeError
 from cachee.demo import content
 from cachee.demo.history import Subject
 
@@ -22,7 +23,7 @@ HEADER_END = b"\r\n\r\n"
 UNAUTHORIZED = 401
 
 
-class LoadError(Exception):
+class LoadError(CacheeError):
     """The application gave an answer that the load does not expect."""
 
 

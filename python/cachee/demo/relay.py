@@ -204,7 +204,10 @@ def main(argv: list[str]) -> None:
         "late_us_p50": late_us[len(late_us) // 2] if late_us else 0.0,
         "late_us_p99": late_us[len(late_us) * 99 // 100] if late_us else 0.0,
     }
-    sys.stdout.write(json.dumps(told) + "\n")
+    # Whoever started the relay may be gone, which is why its input ended.
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -90,10 +90,11 @@ class Stores:
 
 @dataclass(frozen=True)
 class Application:
-    """The running sample application."""
+    """The running sample application, and a directory that goes with it."""
 
     port: int
     pid: int
+    directory: Path
 
 
 @contextlib.contextmanager
@@ -115,8 +116,8 @@ def relay(to: Stores) -> Iterator[Relay]:
 def writers(to: Stores, log: Path, accounts: int, rate: float, seed: int) -> Iterator[None]:
     """The background writers, beside the relay; their commits are in `log` after the block."""
     log.write_text("")
-    words = (to.valkey.url, to.postgres.url, str(log), str(accounts), str(rate), str(seed))
-    with _child("writers", *words):
+    addresses = {"REDIS_URL": to.valkey.url, "DATABASE_URL": to.postgres.url}
+    with _child("writers", str(log), str(accounts), str(rate), str(seed), environment=addresses):
         yield
 
 
@@ -136,7 +137,7 @@ def application(prefix: Sequence[str], through: Relay) -> Iterator[Application]:
         run = guarded("the application", command, directory, environment, stop=signal.SIGTERM)
         with run as process:
             process.wait_until(lambda: _accepts(port))
-            yield Application(port, process.pid)
+            yield Application(port, process.pid, directory)
     except GuardedProcessError as error:
         raise ProcessError(str(error)) from error
     finally:
@@ -152,12 +153,15 @@ def uvicorn_command(port: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def _child(module: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+def _child(
+    module: str, *words: str, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A process of ours that ends when its standard input does."""
     process = subprocess.Popen(
         [sys.executable, "-m", f"cachee.demo.{module}", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
         text=True,
         start_new_session=True,
     )

@@ -5,13 +5,14 @@ rate, and logs each with the moment it was sent and the moment the store had con
 session change in ten is a logout (the key is deleted); the user signs in again some seconds later,
 before too many are out.
 
-Run as `python -m cachee.demo.writers REDIS_URL DATABASE_URL LOG ACCOUNTS RATE SEED`; ends when its
-standard input does.
+Run as `python -m cachee.demo.writers LOG ACCOUNTS RATE SEED` with the addresses in REDIS_URL and
+DATABASE_URL; ends when its standard input does.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import select
 import sys
@@ -102,11 +103,11 @@ class Writers:
 
 def main(argv: list[str]) -> None:
     """Write until standard input ends."""
-    redis_url, database_url, log, accounts, rate, seed = argv[1:]
+    log, accounts, rate, seed = argv[1:]
     dice = random.Random(int(seed))
-    redis = Redis.from_url(redis_url)
+    redis = Redis.from_url(os.environ["REDIS_URL"])
     with (
-        psycopg.connect(database_url, autocommit=True) as database,
+        psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as database,
         Path(log).open("a", buffering=1) as commits,
     ):
         writers = Writers(redis, database, int(accounts))
