@@ -1,0 +1,226 @@
+"""The process's engine: made by `install`, forgotten in a forked child, closed at exit.
+
+The problem: there is one L1 in a process, its links own sockets and threads, and a process may fork
+at any moment or end while other threads still read. The idea: one `Process` object holds the
+settings and, from the first cacheable read on, the native `Engine`. A fork drops the child's
+reference to it without touching a lock or a socket; the child makes its own at its first read. At
+exit the links are closed before the interpreter takes its modules apart, and every later read is a
+miss that goes to the store.
+
+Integrations come in as `Integration`s and know this module; it knows none of them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from cachee import _core
+from cachee._explain import Explanation
+from cachee._settings import Settings
+from cachee._snapshot import COUNTERS, LinkSnapshot, Snapshot
+
+logger = logging.getLogger("cachee")
+
+REASONS_MAX = 1_000
+"""Distinct pass-through reasons remembered (and warned of) in one process."""
+
+
+class Integration(Protocol):
+    """What hooks a client library: `attach` once, `detach` undoes it, `forget` after a fork."""
+
+    def attach(self, process: Process) -> None: ...
+    def detach(self) -> None: ...
+    def forget(self) -> None: ...
+
+
+class Process:
+    """Settings, the native engine and the reasons why something is passed through."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.admits = settings.admits()
+        self.closed = False
+        self._lock = threading.Lock()
+        self._core: _core.Engine | None = None
+        self._reasons: Counter[str] = Counter()
+        self._bypass_sources: list[Callable[[], dict[str, int]]] = []
+
+    @property
+    def core(self) -> _core.Engine | None:
+        """The native engine if a read has needed one yet."""
+        return self._core
+
+    def open(self) -> _core.Engine | None:
+        """The native engine, made at the first call; None after the interpreter's exit began."""
+        core = self._core
+        if core is not None:
+            return core
+        with self._lock:
+            if self._core is None and not self.closed:
+                settings = self.settings
+                self._core = _core.Engine(
+                    max_memory=settings.max_memory_bytes,
+                    max_age_ms=settings.max_age_ms,
+                    max_staleness_ms=settings.max_staleness_ms,
+                    tracking={"optin": "opt-in", "bcast": "broadcast"}.get(
+                        settings.tracking, settings.tracking
+                    ),
+                    prefixes=[
+                        prefix.encode("utf-8", "surrogateescape") for prefix in settings.prefixes
+                    ],
+                    learn_ttl=settings.learn_ttl,
+                    reply_timeout_ms=settings.reply_timeout_ms,
+                )
+            return self._core
+
+    def pass_through(self, reason: str) -> None:
+        """Count a client that is not served, and warn at the first one of each reason."""
+        known = reason in self._reasons
+        if not known and len(self._reasons) >= REASONS_MAX:
+            return
+        self._reasons[reason] += 1
+        if not known:
+            logger.warning("not cached, passed through: %s", reason)
+
+    def count_bypasses_of(self, source: Callable[[], dict[str, int]]) -> None:
+        """Let snapshots include the bypass counts this function returns."""
+        self._bypass_sources.append(source)
+
+    def snapshot(self) -> Snapshot:
+        """Everything counted so far."""
+        core = self._core
+        counted = core.stats() if core is not None else {}
+        bypasses: Counter[str] = Counter()
+        for source in list(self._bypass_sources):
+            bypasses.update(source())
+        return Snapshot(
+            mode=self.settings.mode,
+            pid=os.getpid(),
+            entries=counted.get("entries", 0),
+            weight_bytes=counted.get("weight_bytes", 0),
+            capacity_bytes=counted.get("capacity_bytes", self.settings.max_memory_bytes),
+            bypasses=dict(bypasses),
+            pass_through=dict(self._reasons),
+            links=tuple(_link_snapshot(link) for link in (core.links() if core else [])),
+            **{name: counted.get(name, 0) for name in COUNTERS},
+        )
+
+    def explain(self, key: bytes) -> Explanation:
+        """Why this key is or is not served."""
+        reasons: list[str] = []
+        entries: tuple[dict[str, object], ...] = ()
+        if self.settings.mode == "observe":
+            reasons.append("mode is observe: everything is scored, the store always answers")
+        if self.admits is not None and not self.admits(key):
+            reasons.append("the key is not admitted by include, exclude or overrides")
+        reasons += [f"clients not served: {reason} ({n})" for reason, n in self._reasons.items()]
+        core = self._core
+        links = core.links() if core is not None else []
+        for link in links:
+            state, text = link.status()
+            if state != "ready":
+                reasons.append(f"a link is {state}: {text}")
+        if core is None:
+            reasons.append("no cacheable read has come through a client yet")
+        else:
+            entries = tuple(core.inspect(key))
+            if not entries:
+                reasons.append("nothing of it is in the L1: not read yet, changed, or evicted")
+        ready = any(link.status()[0] == "ready" for link in links)
+        present = any(entry.get("state") == "present" for entry in entries)
+        return Explanation(
+            key, present and ready and self.settings.mode == "on", tuple(reasons), entries
+        )
+
+    def close(self) -> None:
+        """Close the links; every later read is a miss. Idempotent."""
+        with self._lock:
+            self.closed = True
+            core = self._core
+        if core is not None:
+            core.close()
+
+    def forget(self) -> None:
+        """In a forked child: leave the parent's engine behind and touch none of its locks."""
+        self._lock = threading.Lock()
+        core, self._core = self._core, None
+        self._reasons = Counter()
+        self._bypass_sources = []
+        if core is not None:
+            core.after_fork_in_child()
+
+
+def _link_snapshot(link: _core.Link) -> LinkSnapshot:
+    state, reason = link.status()
+    return LinkSnapshot(str(link.info().get("server", "")), state, reason)
+
+
+_process: Process | None = None
+_integrations: list[Integration] = []
+_lock = threading.RLock()
+_hooks_registered = False
+
+
+def current() -> Process | None:
+    """The process's state if `install` was called."""
+    return _process
+
+
+def start(settings: Settings, integrations: list[Integration]) -> Process | None:
+    """Make the process state and attach the integrations; None in mode off.
+
+    Called again, the earlier state is stopped first, so that settings can be changed.
+    """
+    global _process
+    with _lock:
+        stop()
+        if settings.mode == "off":
+            return None
+        _register_hooks()
+        process = Process(settings)
+        _process = process
+        for integration in integrations:
+            _integrations.append(integration)
+            integration.attach(process)
+        return process
+
+
+def stop() -> None:
+    """Detach everything and close the links. Idempotent."""
+    global _process
+    with _lock:
+        process, _process = _process, None
+        while _integrations:
+            _integrations.pop().detach()
+        if process is not None:
+            process.close()
+
+
+def _register_hooks() -> None:
+    global _hooks_registered
+    if _hooks_registered:
+        return
+    _hooks_registered = True
+    os.register_at_fork(after_in_child=_after_fork)
+    atexit.register(_at_exit)
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+    if _process is None:
+        return
+    for integration in _integrations:
+        integration.forget()
+    _process.forget()
+
+
+def _at_exit() -> None:
+    if _process is not None:
+        _process.close()

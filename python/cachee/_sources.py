@@ -1,0 +1,114 @@
+"""Where settings come from: a file, then the environment, then arguments; the later one wins.
+
+The file is the one CACHEE_CONFIG names, else cachee.toml in the working directory, else the
+[tool.cachee] table of pyproject.toml there. CACHEE_TEST_…, CACHEE_DEMO_… and CACHEE_BENCH_… belong
+to the project's own programs and are left alone; any other unknown CACHEE_… is an error, because a
+misspelt setting that silently does nothing is found only when it is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+from cachee._errors import SettingsError
+from cachee._settings import TABLE, Settings, build_settings
+
+CONFIG_VARIABLE = "CACHEE_CONFIG"
+RESERVED_PREFIXES = ("CACHEE_TEST_", "CACHEE_DEMO_", "CACHEE_BENCH_", "CACHEE_INTERNAL_")
+
+_Values = Iterator[tuple[str, object, str]]
+
+
+def load_settings(
+    arguments: Mapping[str, object] | None = None,
+    *,
+    base: Settings | None = None,
+    source: str = "argument",
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """The settings of this process: `base`, file, environment and `arguments` that are not None.
+
+    Raises SettingsError for the first wrong name or value, or an unreadable file.
+
+    >>> load_settings({"max_age": "5s"}, environment={}, directory=Path("/")).max_age_ms
+    5000
+    """
+    environ = os.environ if environment is None else environment
+    place = Path() if directory is None else directory
+
+    def values() -> _Values:
+        yield from _file_values(environ, place)
+        yield from _environment_values(environ)
+        for name, value in (arguments or {}).items():
+            if value is not None:
+                yield name, value, source
+
+    return build_settings(values(), base)
+
+
+def settings_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """The variables that give a child process these settings.
+
+    >>> settings_environment({"max_age": "5s"})
+    {'CACHEE_MAX_AGE': '5s'}
+    """
+    return {TABLE[name].variable: text for name, text in values.items()}
+
+
+def _environment_values(environ: Mapping[str, str]) -> _Values:
+    by_variable = {row.variable: row.name for row in TABLE.values()}
+    for variable in sorted(environ):
+        if not variable.startswith("CACHEE_") or variable == CONFIG_VARIABLE:
+            continue
+        if variable.startswith(RESERVED_PREFIXES):
+            continue
+        name = by_variable.get(variable, variable.removeprefix("CACHEE_").lower())
+        yield name, environ[variable], variable
+
+
+def _file_values(environ: Mapping[str, str], directory: Path) -> _Values:
+    named = environ.get(CONFIG_VARIABLE)
+    if named:
+        path = Path(named)
+        table = _read(path)
+        yield from _table_values(_section(table, path), path)
+        return
+    path = directory / "cachee.toml"
+    if path.is_file():
+        yield from _table_values(_read(path), path)
+        return
+    path = directory / "pyproject.toml"
+    if path.is_file():
+        yield from _table_values(_section(_read(path), path), path)
+
+
+def _section(table: Mapping[str, object], path: Path) -> Mapping[str, object]:
+    """[tool.cachee] of a pyproject.toml, the whole of any other file."""
+    if path.name != "pyproject.toml":
+        return table
+    section: object = table
+    for name in ("tool", "cachee"):
+        section = section.get(name, {}) if isinstance(section, Mapping) else {}
+    return cast("Mapping[str, object]", section) if isinstance(section, Mapping) else {}
+
+
+def _table_values(table: Mapping[str, object], path: Path) -> _Values:
+    for name, value in table.items():
+        yield name, value, str(path)
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    # CPython 3.10 has no tomllib; tomli is the same code under its older name.
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        with path.open("rb") as stream:
+            return cast("Mapping[str, object]", toml.load(stream))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SettingsError("config", path, f"a readable TOML file ({reason})", str(path)) from None

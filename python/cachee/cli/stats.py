@@ -1,0 +1,83 @@
+"""`cachee stats`: what the L1 of a running process has done."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cachee import _stats_socket
+from cachee._errors import ProcessNotFoundError
+from cachee._units import approximate_size
+from cachee.cli.output import print_json, print_table
+
+SUMMARY = "show what the L1 of a running process has done"
+EPILOG = """\
+A process answers when it was started by `cachee run`, imported cachee.auto, or has the setting
+stats_socket = on; only processes of the same user are seen.
+
+examples:
+  cachee stats                 the only process there is, or the list of them
+  cachee stats 4242            one process
+  cachee stats --all           every process, one after the other
+  cachee stats --json          for programs: a list of snapshots
+
+exit codes: 0 done, 2 no process answers
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("pid", nargs="?", type=int, help="process id; default: the only one")
+    parser.add_argument("--all", action="store_true", help="every process of this user")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask and print; ProcessNotFoundError when nobody answers."""
+    found = [arguments.pid] if arguments.pid is not None else _stats_socket.running_processes()
+    if not found:
+        raise ProcessNotFoundError(
+            "no process of this user answers; start one with `cachee run` or set stats_socket = on"
+        )
+    if arguments.json:
+        print_json([_stats_socket.ask(pid) for pid in found])
+        return 0
+    if len(found) > 1 and not arguments.all:
+        print("several processes answer; name one, or use --all:")
+        print_table([(str(pid), _one_line(_stats_socket.ask(pid))) for pid in found], indent=2)
+        return 0
+    for position, pid in enumerate(found):
+        if position:
+            print()
+        _print(_stats_socket.ask(pid))
+    return 0
+
+
+def _one_line(snapshot: dict[str, Any]) -> str:
+    return f"{snapshot['hit_rate']:.1%} of {snapshot['hits'] + snapshot['misses']} reads"
+
+
+def _print(snapshot: dict[str, Any]) -> None:
+    reads = snapshot["hits"] + snapshot["misses"]
+    used, capacity = snapshot["weight_bytes"], snapshot["capacity_bytes"]
+    memory = f"{approximate_size(used)} of {approximate_size(capacity)}"
+    print(f"process {snapshot['pid']}, mode {snapshot['mode']}")
+    rows = [
+        ("reads", str(reads), f"{snapshot['hit_rate']:.2%} served from the L1"),
+        ("hits", str(snapshot["hits"]), ""),
+        ("misses", str(snapshot["misses"]), f"{snapshot['coalesced']} joined another's flight"),
+        ("entries", str(snapshot["entries"]), memory),
+        ("stored", str(snapshot["stored"]), f"{snapshot['voided']} voided before they were stored"),
+        ("evicted", str(snapshot["evicted"]), "by the policy, to make room"),
+        ("expired", str(snapshot["expired"]), "by time"),
+        ("invalidated", str(snapshot["invalidated"]), "changed outside"),
+    ]
+    print_table(rows, indent=2)
+    for title, counts in (
+        ("bypassed", snapshot["bypasses"]),
+        ("passed through", snapshot["pass_through"]),
+    ):
+        for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
+            print(f"  {title} {count}: {reason}")
+    for link in snapshot["links"]:
+        print(f"  link {link['server']}: {link['state']} {link['reason']}".rstrip())

@@ -1,0 +1,1 @@
+"""What hooks cachee into the libraries an application already uses; one package each."""

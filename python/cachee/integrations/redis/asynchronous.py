@@ -1,0 +1,192 @@
+"""The hooks of the asyncio clients and their pipelines.
+
+`execute_command` is a plain function here: what it returns is awaited. A hit gives a native
+awaitable that is already done, so no coroutine is made and the event loop is not entered; anything
+else gives the coroutine the client would have given, with the same steps as in `blocking.py` around
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from cachee import _core
+from cachee.integrations.redis.blocking import Method, ViewOf, in_plain_state
+from cachee.integrations.redis.commands import KINDS_BY_SPELLING, TRANSACTION_WORDS, Kind, words_of
+from cachee.integrations.redis.loops import loop_waiter
+from cachee.integrations.redis.queue import Queue
+from cachee.integrations.redis.replies import NEVER_DECODE, finish
+from cachee.integrations.redis.views import View, enroll, kind_of_call
+
+
+def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
+    """What stands in for a client class's `execute_command`."""
+    kinds, miss, get, ready = KINDS_BY_SPELLING, _core.MISS, dict.get, _core.ready
+    cacheable, effect, state = Kind.CACHEABLE, Kind.EFFECT, Kind.STATE
+
+    @functools.wraps(original)
+    def execute_command(self: Any, *args: Any, **options: Any) -> Awaitable[Any]:
+        view = self._cachee_view
+        if view is None:
+            view = view_of(self)
+            if view is None or not args:
+                return cast("Awaitable[Any]", original(self, *args, **options))
+        try:
+            kind = kinds[args[0]]
+        except (KeyError, IndexError, TypeError):
+            kind = kind_of_call(args, options)
+            if kind is cacheable:
+                return read(self, view, args, options)
+        if kind is cacheable:
+            binding = view.serving
+            if binding is None or self.connection is not None or NEVER_DECODE in options:
+                return read(self, view, args, options)
+            reply = binding.peek(args)
+            if reply is miss:
+                return read(self, view, args, options)
+            if get(self.response_callbacks, args[0]) is None:
+                return ready(reply)
+            return settle(self, args, options, reply)
+        if kind is effect or kind is state:
+            return write(self, view, args, options)
+        return cast("Awaitable[Any]", original(self, *args, **options))
+
+    def settle(
+        client: Any, args: tuple[Any, ...], options: dict[str, Any], reply: object
+    ) -> Awaitable[Any]:
+        try:
+            value = finish(client, args, options, reply)
+        except Exception as error:  # noqa: BLE001  # raised where the caller awaits, as ever
+            return fail(error)
+        return value if inspect.isawaitable(value) else ready(value)
+
+    async def read(client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        binding = view.open()
+        if binding is None:
+            return await original(client, *args, **options)
+        single = client.connection is not None or client.single_connection_client
+        if single or NEVER_DECODE in options or not view.admitted(args):
+            return await bypass(client, view, args, options)
+        if view.observe:
+            reply = await original(client, *args, **options)
+            view.score(args)
+            return reply
+        if _core.enrolled(client) is None:
+            enroll(view, client, execute_command)
+        reply = await loop_waiter().read(binding, args, view.timeout_s)
+        if reply is miss:
+            return await bypass(client, view, args, options)
+        value = finish(client, args, options, reply)
+        return await value if inspect.isawaitable(value) else value
+
+    async def bypass(
+        client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        reply = await original(client, *args, **options)
+        view.invalidate(args)
+        return reply
+
+    async def write(client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        ticket = 0
+        try:
+            ticket = view.begin_write((args,))
+            return await original(client, *args, **options)
+        finally:
+            if ticket:
+                view.end_write(ticket)
+            if kind_of_call(args, options) is Kind.STATE:
+                view.leave_plain_state(args)
+
+    return _as_coroutine_function(execute_command)
+
+
+def hook_execute(original: Method, view_of: ViewOf) -> Method:
+    """What stands in for a pipeline class's `execute`."""
+
+    @functools.wraps(original)
+    async def execute(self: Any, raise_on_error: bool = True) -> Any:  # noqa: FBT001  # the client's own
+        stack = self.command_stack
+        view = view_of(self) if stack else None
+        if view is None:
+            return await original(self, raise_on_error)
+        transactional = self.is_transaction or self.explicit_transaction
+        queue = Queue(view, stack, plain=not transactional and in_plain_state(self, view))
+        if queue.leading and (binding := view.open()) is not None and not view.observe:
+            if queue.only_reads:
+                waiter = loop_waiter()
+                replies = await waiter.read_many(binding, queue.commands(), view.timeout_s)
+            else:
+                replies = queue.peek(binding)
+            queue.answer(self, replies)
+        if not queue.answers:
+            return await send(self, queue, raise_on_error=raise_on_error)
+        sent: list[Any] = []
+        if len(queue.answers) < len(stack):
+            self.command_stack = queue.rest()
+            sent = await send(self, queue, raise_on_error=False)
+        else:
+            await self.reset()
+        merged = queue.merge(sent)
+        for index in queue.answers:
+            if inspect.isawaitable(merged[index]):
+                merged[index] = await merged[index]
+        if raise_on_error:
+            self.raise_first_error(stack, merged)
+        return merged
+
+    async def send(pipeline: Any, queue: Queue, *, raise_on_error: bool) -> Any:
+        ticket = 0
+        try:
+            ticket = queue.begin()
+            replies = await original(pipeline, raise_on_error)
+        finally:
+            queue.end(ticket)
+        queue.settle()
+        return replies
+
+    return execute
+
+
+def hook_immediate(original: Method, view_of: ViewOf) -> Method:
+    """What stands in for `immediate_execute_command`, which a watching pipeline reads through."""
+
+    @functools.wraps(original)
+    async def immediate_execute_command(self: Any, *args: Any, **options: Any) -> Any:
+        view = view_of(self) if args else None
+        kind = kind_of_call(args, options) if view is not None else Kind.HARMLESS
+        if view is None or kind is Kind.HARMLESS:
+            return await original(self, *args, **options)
+        if kind is Kind.CACHEABLE:
+            reply = await original(self, *args, **options)
+            view.invalidate(args)
+            return reply
+        if kind is Kind.STATE:
+            if words_of(args, 1)[0] not in TRANSACTION_WORDS:
+                view.leave_plain_state(args)
+            return await original(self, *args, **options)
+        ticket = 0
+        try:
+            ticket = view.begin_write((args,))
+            return await original(self, *args, **options)
+        finally:
+            view.end_write(ticket)
+
+    return immediate_execute_command
+
+
+async def fail(error: Exception) -> Any:
+    """An awaitable that raises."""
+    raise error
+
+
+def _as_coroutine_function(function: Callable[..., Any]) -> Method:
+    """Let `asyncio.iscoroutinefunction` (and AsyncMock's spec) see what it saw before."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function
