@@ -1,4 +1,22 @@
 //! What a command changes, by the server's own description of its commands.
+//!
+//! A hand-written list of which argument is a key is how caches and proxies go wrong (and how
+//! ACLs did: CVE-2023-41053). The server describes every command it has, modules included, in its
+//! reply to `COMMAND`: where its keys are and what it does to each. Where that description says of
+//! itself that it is incomplete, or there is none, the effect is `Unknown`, which costs one round
+//! trip of hits (the barrier) and is always right.
+//!
+//! Lists remain only for what no description says: commands that change everything at once, and
+//! `EXEC`, which runs what was queued before.
+
+mod parse;
+mod spec;
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+
+use spec::{Access, KeySpec};
 
 /// What a command leaves to be done in the L1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,16 +35,103 @@ pub enum Effect<'a> {
 
 /// The commands of one server.
 #[derive(Debug, Default)]
-pub struct CommandTable {}
+pub struct CommandTable {
+    commands: HashMap<Box<[u8]>, Command, FixedState>,
+}
+
+/// One command or subcommand (`xgroup|create`).
+#[derive(Debug, Default)]
+struct Command {
+    is_write: bool,
+    is_read_only: bool,
+    has_subcommands: bool,
+    keys: Vec<KeySpec>,
+}
+
+impl Command {
+    fn written<'a>(&self, args: &[&'a [u8]], access: Access) -> Effect<'a> {
+        let mut keys = Vec::new();
+        for spec in self.keys.iter().filter(|spec| spec.access == access) {
+            if spec.find(args, &mut keys).is_none() {
+                return Effect::Unknown;
+            }
+        }
+        Effect::Writes(keys)
+    }
+}
+
+/// The longest name a server has, subcommand included, is under 40 bytes.
+const NAME_BYTES_MAX: usize = 64;
 
 impl CommandTable {
     /// From the reply to `COMMAND`, one whole frame.
-    pub fn parse(_frame: &[u8]) -> Option<Self> {
-        Some(Self {})
+    pub fn parse(frame: &[u8]) -> Option<Self> {
+        parse::table(frame)
     }
 
-    /// What `args` (the name first) changes.
-    pub fn effect<'a>(&self, _args: &[&'a [u8]]) -> Effect<'a> {
-        Effect::Unknown
+    /// How many commands are described.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// None is described.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// What `args` (the name first, in any case) changes.
+    pub fn effect<'a>(&self, args: &[&'a [u8]]) -> Effect<'a> {
+        let mut name = [0_u8; NAME_BYTES_MAX];
+        let Some(command) = self.find(args, &mut name) else { return Effect::Unknown };
+        match name_without_padding(&name) {
+            b"flushall" | b"flushdb" | b"swapdb" | b"debug" | b"replicaof" | b"slaveof" => {
+                return Effect::FlushAll;
+            }
+            b"exec" => return Effect::Unknown,
+            _ => {}
+        }
+        let writes_keys = command.keys.iter().any(|spec| spec.access == Access::Write);
+        match (command.is_write, command.is_read_only) {
+            (true, _) if writes_keys => command.written(args, Access::Write),
+            // `XREADGROUP` by its description only reads its keys; believed less than its flag.
+            (true, _) if !command.keys.is_empty() => command.written(args, Access::Read),
+            // A write that names no key.
+            (true, _) => Effect::Unknown,
+            // `PFCOUNT` may rewrite what it reads.
+            (false, true) if writes_keys => command.written(args, Access::Write),
+            (false, true) => Effect::ReadOnly,
+            // What runs scripts: neither read-only nor a write, with keys that may be written.
+            (false, false) if writes_keys => Effect::Unknown,
+            (false, false) => Effect::None,
+        }
+    }
+
+    /// The command of `args`; its lower-case name is left in `name`.
+    fn find(&self, args: &[&[u8]], name: &mut [u8; NAME_BYTES_MAX]) -> Option<&Command> {
+        let first = args.first()?;
+        let end = write_lower(name, 0, first)?;
+        let command = self.commands.get(&name[..end])?;
+        if !command.has_subcommands {
+            return Some(command);
+        }
+        let at = write_lower(name, end, b"|")?;
+        let end = write_lower(name, at, args.get(1)?)?;
+        self.commands.get(&name[..end])
     }
 }
+
+fn write_lower(name: &mut [u8; NAME_BYTES_MAX], at: usize, word: &[u8]) -> Option<usize> {
+    let end = at + word.len();
+    let place = name.get_mut(at..end)?;
+    place.copy_from_slice(word);
+    place.make_ascii_lowercase();
+    Some(end)
+}
+
+fn name_without_padding(name: &[u8; NAME_BYTES_MAX]) -> &[u8] {
+    let end = name.iter().position(|&byte| byte == 0).unwrap_or(NAME_BYTES_MAX);
+    &name[..end]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,65 @@
-//! The coherent link.
+//! The coherent link: one tracked RESP3 connection that every cacheable miss of the process
+//! shares, and the only thing that puts server data into the L1.
+//!
+//! # Problem
+//!
+//! A value may be stored only if no invalidation of it can be missed, and must vanish when one
+//! comes, while many threads read, write and lose connections. Clients that hand the reply to the
+//! caller and let the caller store it all serve stale data sooner or later.
+//!
+//! # Idea
+//!
+//! Reads and invalidations travel on one stream, and one reader at a time applies both to the L1
+//! in wire order, under the link's lock (`state`). Whoever asks is only told afterwards. Leases
+//! from the store settle what happens besides the stream (own writes, other feeds). A proof with
+//! every answer says up to when the L1 may be trusted (`Gate`).
+//!
+//! # Parts
+//!
+//! - `state`: the state machine, sans I/O; the races and their arguments are there.
+//! - `connection`: who reads the socket, and why nothing is left unread.
+//! - `thread`: connecting, timeouts, signs of life, and reading when nobody waits.
+//! - `wait`: blocking callers.
+//! - `inbound`, `flight`, `slot`, `ttl`, `backoff`: what their names say.
+//!
+//! A link is one (node, user, database); several links may share a store, as Cluster and Sentinel
+//! will need. Whatever fails ends in `Bypass`: the caller asks through its own connection.
+//!
+//! # Cost
+//!
+//! A read is two commands in one write; the lock is held for the bookkeeping only, never during a
+//! system call. Rejected: a connection per thread (the server pays for each tracker), `MULTI`
+//! around the read and `PTTL` (doubles the server's work; the push between the two replies says
+//! the same), an async runtime (a thread switch for every miss, and a dependency in every wheel).
 
+mod backoff;
+mod connection;
+mod flight;
+pub(crate) mod inbound;
 mod outcome;
+mod slot;
+mod state;
+mod thread;
+mod ttl;
+mod wait;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 use cachee_core::{Gate, Store, Weigh};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use polling::Poller;
 
+use crate::clock;
 use crate::commands::CommandTable;
 use crate::config::LinkConfig;
+use connection::Connection;
+use flight::{Completions, Waiting};
+use inbound::Inbound;
 pub use outcome::{BypassReason, Outcome, Read};
+use state::{Context, State};
 
 /// What the L1 keeps of a reply.
 pub trait LinkValue: Weigh + Send + 'static {
@@ -87,14 +137,41 @@ pub struct LinkStatistics {
 pub struct Link<V> {
     gate: Gate,
     store: Arc<Store<V>>,
+    config: LinkConfig,
+    state: Mutex<State>,
+    /// The status changed, or the thread ended.
+    changed: Condvar,
+    poller: Arc<Poller>,
+    is_closing: AtomicBool,
+    has_ended: AtomicBool,
+    /// The connected socket, for a forked child that may take no lock; −1 when there is none.
+    socket_fd: AtomicI32,
 }
 
-// Signatures first: another crate is written against them.
-#[allow(unused_variables)] // bodies follow
+/// How long `close` waits for the thread, which may be inside a name lookup.
+const CLOSE_WAIT: Duration = Duration::from_millis(250);
+
 impl<V: LinkValue> Link<V> {
-    /// Returns at once; the link connects on a thread of its own.
-    pub fn open(config: LinkConfig, store: Arc<Store<V>>) -> Arc<Self> {
-        unimplemented!()
+    /// Returns at once; the link connects on a thread of its own. Fails only when the system has
+    /// no more descriptors or threads.
+    pub fn open(config: LinkConfig, store: Arc<Store<V>>) -> std::io::Result<Arc<Self>> {
+        let scope = store.new_scope();
+        let link = Arc::new(Self {
+            gate: Gate::new(scope),
+            state: Mutex::new(State::new(scope, config.learn_ttl)),
+            store,
+            config,
+            changed: Condvar::new(),
+            poller: Arc::new(Poller::new()?),
+            is_closing: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+            socket_fd: AtomicI32::new(-1),
+        });
+        let of_thread = Arc::clone(&link);
+        std::thread::Builder::new()
+            .name("cachee-link".to_owned())
+            .spawn(move || thread::run(&of_thread))?;
+        Ok(link)
     }
 
     /// May what this link loaded be served now?
@@ -108,69 +185,251 @@ impl<V: LinkValue> Link<V> {
         &self.store
     }
 
+    /// What the link was opened with.
+    pub fn config(&self) -> &LinkConfig {
+        &self.config
+    }
+
     /// Where the link is in its life.
     pub fn status(&self) -> LinkStatus {
-        unimplemented!()
+        self.state.lock().status.clone()
     }
 
     /// Waits until the first connection has been made or refused.
     pub fn wait_settled(&self, timeout: Duration) -> LinkStatus {
-        unimplemented!()
+        let deadline = Instant::now() + timeout;
+        let mut state = self.state.lock();
+        while state.status == LinkStatus::Connecting {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        state.status.clone()
     }
 
     /// The counters.
     pub fn statistics(&self) -> LinkStatistics {
-        unimplemented!()
+        let state = self.state.lock();
+        LinkStatistics { in_flight: state.in_flight(), ..state.statistics.clone() }
     }
 
     /// Sends a read that the L1 could not answer.
     pub fn read(&self, request: &Request<'_>, waiter: Waiter) -> Read {
-        unimplemented!()
+        let mut state = self.state.lock();
+        let read = state.submit(&self.context(), request, Waiting::Call(waiter), clock::now_ms());
+        self.write_out(state);
+        read
     }
 
     /// Sends many in one write; one answer for each, in order.
     pub fn read_many(&self, requests: &[Request<'_>], waiters: Vec<Waiter>) -> Vec<Read> {
-        unimplemented!()
-    }
-
-    /// Sends a read and waits for its end. The waiting thread reads the socket itself when nobody
-    /// else does. `interrupted` is asked about every 50 ms, holding nothing; true gives up.
-    pub fn read_wait(
-        &self,
-        request: &Request<'_>,
-        interrupted: &mut dyn FnMut() -> bool,
-    ) -> Outcome {
-        unimplemented!()
-    }
-
-    /// As `read_wait` for many in one round trip; one end for each, in order.
-    pub fn read_many_wait(
-        &self,
-        requests: &[Request<'_>],
-        interrupted: &mut dyn FnMut() -> bool,
-    ) -> Vec<Outcome> {
-        unimplemented!()
+        let mut state = self.state.lock();
+        let now_ms = clock::now_ms();
+        let reads = requests
+            .iter()
+            .zip(waiters)
+            .map(|(request, waiter)| {
+                state.submit(&self.context(), request, Waiting::Call(waiter), now_ms)
+            })
+            .collect();
+        self.write_out(state);
+        reads
     }
 
     /// A write with unknown keys was answered on another connection: nothing is served until the
     /// server has answered something sent after now, by when its invalidations are here.
     pub fn barrier(&self) {
-        unimplemented!()
+        self.state.lock().barrier(&self.gate);
     }
 
     /// The server's own description of its commands, once connected and if it gives one.
     pub fn commands(&self) -> Option<Arc<CommandTable>> {
-        unimplemented!()
+        self.state.lock().commands.as_ref().map(|(_, table)| Arc::clone(table))
     }
 
     /// Stops serving, gives every read back, ends the thread.
     pub fn close(&self) {
-        unimplemented!()
+        self.is_closing.store(true, Ordering::Release);
+        let mut completions = Completions::new();
+        let mut state = self.state.lock();
+        let connection = state.connection.clone();
+        state.lose(&self.context(), BypassReason::Closed, &mut completions);
+        state.status = LinkStatus::Closed;
+        self.changed.notify_all();
+        drop(state);
+        if let Some(connection) = connection {
+            connection.transport.shut_down();
+        }
+        self.wake_thread();
+        tell(completions);
+        let deadline = Instant::now() + CLOSE_WAIT;
+        let mut state = self.state.lock();
+        while !self.has_ended.load(Ordering::Acquire) {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
     }
 
     /// In a forked child: gives up the inherited descriptors, leaks the rest, takes no lock and
     /// talks to nobody. The parent's connection is not disturbed.
     pub fn abandon_after_fork(self: Arc<Self>) {
-        unimplemented!()
+        use std::os::fd::AsRawFd;
+        self.gate.close();
+        let descriptors = [self.socket_fd.swap(-1, Ordering::AcqRel), self.poller.as_raw_fd()];
+        // The thread that owns them does not exist here, and a lock may be held by a thread that
+        // does not either: so no destructor may run.
+        std::mem::forget(self);
+        for descriptor in descriptors {
+            if descriptor >= 0 {
+                // SAFETY: both belonged to the link leaked above, whose destructor never runs, and
+                // nothing else in the child uses them.
+                unsafe { rustix::io::close(descriptor) };
+            }
+        }
+    }
+
+    fn context(&self) -> Context<'_, V> {
+        Context { store: &self.store, gate: &self.gate, config: &self.config }
+    }
+
+    fn wake_thread(&self) {
+        // It can only fail when the poller is gone, and then there is no thread to wake.
+        let _ = self.poller.notify();
+    }
+
+    /// Writes what was submitted. Who finds a writer at work leaves it its bytes: under load one
+    /// system call carries the commands of many callers.
+    fn write_out<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        let wakes_thread = std::mem::take(&mut state.is_thread_idle);
+        if !state.out.is_writing && !state.out.is_blocked {
+            self.write_until_empty(state);
+        } else {
+            drop(state);
+        }
+        if wakes_thread {
+            self.wake_thread();
+        }
+    }
+
+    fn write_until_empty<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        let Some(connection) = state.connection.clone() else { return };
+        state.out.is_writing = true;
+        let mut spare = Vec::new();
+        while !state.out.bytes.is_empty() {
+            let bytes = std::mem::replace(&mut state.out.bytes, spare);
+            drop(state);
+            let written = connection.transport.write(&bytes);
+            state = self.state.lock();
+            if state.generation != connection.generation {
+                return;
+            }
+            match written {
+                Ok(written) if !written.is_blocked => {
+                    spare = bytes;
+                    spare.clear();
+                }
+                Ok(written) => {
+                    state.out.bytes.splice(0..0, bytes[written.bytes..].iter().copied());
+                    state.out.is_blocked = true;
+                    state.out.is_writing = false;
+                    connection.want_write(true);
+                    return;
+                }
+                Err(error) => {
+                    state.out.is_writing = false;
+                    drop(state);
+                    return self.lose(connection.generation, &error.to_string());
+                }
+            }
+        }
+        state.out.is_writing = false;
+        if state.out.bytes.capacity() < spare.capacity() && spare.capacity() <= SPARE_BYTES_MAX {
+            state.out.bytes = spare;
+        }
+    }
+
+    /// Reads and applies what is there. False when this connection is over.
+    fn pump(&self, connection: &Connection, inbound: &mut Inbound) -> bool {
+        loop {
+            let space = inbound.space();
+            let room = space.len();
+            let bytes = match connection.transport.read(space) {
+                Ok(0) => {
+                    self.lose(connection.generation, "closed by the server");
+                    return false;
+                }
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
+                Err(error) => {
+                    self.lose(connection.generation, &error.to_string());
+                    return false;
+                }
+            };
+            inbound.filled(bytes);
+            if !self.apply(connection.generation, inbound) {
+                return false;
+            }
+            if bytes < room && !connection.transport.buffers_above_socket() {
+                return true;
+            }
+        }
+    }
+
+    /// Applies every whole frame in wire order; whoever waited is told after the lock is free.
+    fn apply(&self, generation: u64, inbound: &mut Inbound) -> bool {
+        let mut completions = Completions::new();
+        let context = self.context();
+        let mut failure = None;
+        let mut state = self.state.lock();
+        // The connection was given up while these bytes were read: they mean nothing any more.
+        if state.generation != generation {
+            return false;
+        }
+        let now_ms = clock::now_ms();
+        state.heard_ms = now_ms;
+        while failure.is_none() {
+            failure = match inbound.next() {
+                Ok(Some(frame)) => state.apply(&context, &frame, now_ms, &mut completions).err(),
+                Ok(None) => break,
+                Err(error) => Some(error),
+            };
+        }
+        // A reply may have led to another question.
+        self.write_out(state);
+        tell(completions);
+        if let Some(error) = failure {
+            self.lose(generation, &error.to_string());
+        }
+        failure.is_none()
+    }
+
+    /// Gives a connection up, once.
+    fn lose(&self, generation: u64, reason: &str) {
+        let mut completions = Completions::new();
+        let mut state = self.state.lock();
+        if state.generation != generation {
+            return;
+        }
+        let connection = state.connection.clone();
+        state.lose(&self.context(), BypassReason::LinkLost, &mut completions);
+        state.status = LinkStatus::Down { reason: reason.to_owned() };
+        self.changed.notify_all();
+        drop(state);
+        if let Some(connection) = connection {
+            connection.transport.shut_down();
+        }
+        self.wake_thread();
+        tell(completions);
+    }
+}
+
+/// A larger write buffer is not kept for the next time.
+const SPARE_BYTES_MAX: usize = 1 << 20;
+
+/// Runs what waits for ends, holding nothing. A waiter that panics loses its own end only.
+fn tell(completions: Completions) {
+    for (waiting, outcome) in completions {
+        let _ = catch_unwind(AssertUnwindSafe(|| waiting.tell(outcome)));
     }
 }

@@ -130,10 +130,11 @@ impl Scanner {
                 }
                 check(line[0] == b'$')?;
             }
-            b'*' => match length(text, COUNT_MAX)? {
-                Some(count) => return self.open(count),
-                None => {}
-            },
+            b'*' => {
+                if let Some(count) = length(text, COUNT_MAX)? {
+                    return self.open(count);
+                }
+            }
             b'~' | b'>' => return self.open(count(text)?),
             b'%' => return self.open(count(text)? * 2),
             // The annotated element comes after the attribute's own pairs.

@@ -1,0 +1,247 @@
+//! TLS by rustls, driven without blocking.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use rustix::event::PollFlags;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error};
+use rustls::{RootCertStore, SignatureScheme};
+use socket2::Socket;
+
+use super::{Written, receive, transmit, wait_until};
+use crate::config::{TlsConfig, Verify};
+use crate::error::NetError;
+
+/// One TLS connection's state.
+pub(super) struct TlsSession {
+    connection: ClientConnection,
+}
+
+impl TlsSession {
+    /// Shakes hands. Files are read anew each time: certificates rotate.
+    pub(super) fn open(
+        config: &TlsConfig,
+        host: &str,
+        socket: &Socket,
+        deadline_ms: u64,
+    ) -> Result<Self, NetError> {
+        let name = config.server_name.as_deref().unwrap_or(host);
+        let name = if name.is_empty() { "localhost" } else { name };
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| NetError::Tls(format!("{name:?} is no server name")))?;
+        let connection =
+            ClientConnection::new(Arc::new(client_config(config)?), name).map_err(tls_error)?;
+        let mut session = Self { connection };
+        while session.connection.is_handshaking() || session.connection.wants_write() {
+            session.flush(socket)?;
+            let flags = if session.connection.wants_write() {
+                PollFlags::IN | PollFlags::OUT
+            } else if session.connection.is_handshaking() {
+                PollFlags::IN
+            } else {
+                break;
+            };
+            wait_until(socket, flags, deadline_ms)?;
+            match session.fill(socket) {
+                Ok(0) => return Err(NetError::Tls("closed during the handshake".to_owned())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Err(NetError::Tls(error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(session)
+    }
+
+    pub(super) fn read(&mut self, socket: &Socket, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.connection.reader().read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Without close_notify the end may be an attacker's; for us an end is an end.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                other => return other,
+            }
+            if self.fill(socket)? == 0 {
+                return Ok(0);
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<Written> {
+        let mut done = 0;
+        loop {
+            let taken = self.connection.writer().write(&bytes[done..])?;
+            done += taken;
+            let is_blocked = !self.flush(socket)?;
+            if is_blocked || done == bytes.len() {
+                return Ok(Written { bytes: done, is_blocked });
+            }
+        }
+    }
+
+    /// Moves bytes from the socket into the session; 0 at the end of the stream.
+    fn fill(&mut self, socket: &Socket) -> io::Result<usize> {
+        let read = self.connection.read_tls(&mut Plain(socket))?;
+        if let Err(error) = self.connection.process_new_packets() {
+            // The alert that says why is worth a try.
+            let _ = self.flush(socket);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        // Key updates and tickets may want an answer.
+        if self.connection.wants_write() {
+            self.flush(socket)?;
+        }
+        Ok(read)
+    }
+
+    /// True when nothing is left to be sent.
+    fn flush(&mut self, socket: &Socket) -> io::Result<bool> {
+        while self.connection.wants_write() {
+            match self.connection.write_tls(&mut Plain(socket)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+struct Plain<'a>(&'a Socket);
+
+impl Read for Plain<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        receive(self.0, into)
+    }
+}
+
+impl Write for Plain<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        transmit(self.0, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn tls_error(error: impl std::fmt::Display) -> NetError {
+    NetError::Tls(error.to_string())
+}
+
+fn client_config(config: &TlsConfig) -> Result<ClientConfig, NetError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(tls_error)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier(config, provider)?);
+    let Some(certificate) = &config.cert_file else { return Ok(builder.with_no_client_auth()) };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| NetError::Tls(format!("{}: {error}", certificate.display())))?;
+    let key = config.key_file.as_ref().unwrap_or(certificate);
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| NetError::Tls(format!("{}: {error}", key.display())))?;
+    builder.with_client_auth_cert(chain, key).map_err(tls_error)
+}
+
+fn verifier(
+    config: &TlsConfig,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, NetError> {
+    if config.verify == Verify::None {
+        return Ok(Arc::new(Lenient { chain: None, provider }));
+    }
+    let chain =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots(config)?), provider.clone())
+            .build()
+            .map_err(tls_error)?;
+    if config.verify == Verify::Full {
+        return Ok(chain);
+    }
+    Ok(Arc::new(Lenient { chain: Some(chain), provider }))
+}
+
+fn roots(config: &TlsConfig) -> Result<RootCertStore, NetError> {
+    let mut roots = RootCertStore::empty();
+    let mut add = |certificates: Vec<CertificateDer<'static>>| {
+        roots.add_parsable_certificates(certificates);
+    };
+    if let Some(file) = &config.ca_file {
+        add(CertificateDer::pem_file_iter(file)
+            .and_then(Iterator::collect)
+            .map_err(|error| NetError::Tls(format!("{}: {error}", file.display())))?);
+    }
+    if let Some(data) = &config.ca_data {
+        add(CertificateDer::pem_slice_iter(data)
+            .collect::<Result<_, _>>()
+            .map_err(|error| NetError::Tls(format!("ca_data: {error}")))?);
+    }
+    if config.ca_file.is_none() && config.ca_data.is_none() {
+        // Some of the system's files may be unreadable; what matters is whether any was not.
+        add(rustls_native_certs::load_native_certs().certs);
+    }
+    if roots.is_empty() {
+        return Err(NetError::Tls("no root certificate found".to_owned()));
+    }
+    Ok(roots)
+}
+
+/// Checks the chain but not the name, or nothing but the signatures of the handshake itself.
+#[derive(Debug)]
+struct Lenient {
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Lenient {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        // The name is looked at last: an error about it says that the chain is sound.
+        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
