@@ -64,8 +64,8 @@ fn is_equal(ours: &[u8], theirs: &[u8]) -> bool {
     }
     let (our_words, our_rest) = ours.as_chunks::<8>();
     let (their_words, their_rest) = theirs.as_chunks::<8>();
-    let words = our_words.iter().zip(their_words);
-    if !words.map(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b)).all(|same| same) {
+    let mut words = our_words.iter().zip(their_words);
+    if !words.all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b)) {
         return false;
     }
     // The last eight bytes cover the rest, whatever its length.
