@@ -95,6 +95,7 @@ COLUMNS = (
     ("least, µs", "min_ns", "µs"),
     ("dict beside it, µs", "dict_median_ns", "µs"),
     ("x dict", "ratio_to_dict", "x"),
+    ("x dict, least", "ratio_of_least", "x"),
     ("server commands per operation", "server_calls_per_operation", "n"),
 )
 
@@ -224,6 +225,7 @@ def _summary(shares: list[dict]) -> dict:
         row["ratio_to_dict"] = statistics.median(
             median / base for median, base in zip(medians, bases, strict=True)
         )
+        row["ratio_of_least"] = row["min_ns"] / row["dict_min_ns"]
     return row
 
 

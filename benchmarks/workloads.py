@@ -16,6 +16,11 @@ SEED = 20
 HOT, FRESH, ZIPF, UNIFORM = "1k hot", "1k hot, new key objects", "100k Zipf .99", "100k uniform"
 
 
+def held(workload: str) -> int:
+    """How many entries a cache holds for the workload: a hot set is all there is."""
+    return HOT_KEYS if workload in (HOT, FRESH) else LARGE_KEYS
+
+
 def keys(count: int) -> list[str]:
     """16-byte keys."""
     return [f"user:{index:011d}" for index in range(count)]

@@ -17,8 +17,8 @@ TITLE = "The cache by itself: storing and evicting"
 METHOD = (
     "*Replace*: `cache[k] = v` of a present key, 1 000 keys; the dict beside it does the same. "
     "*Get or set*: Zipf .99 over 100 000 keys in a cache of 10 000 entries, stored at each miss; "
-    "time per access and share of hits in the second half of 200 000 accesses. cachee.Cache is bounded "
-    "in bytes: its budget is what makes it hold 10 000 entries, `entries` says how many it held."
+    "time per access and share of hits in the second half of 200 000 accesses. cachee.Cache is "
+    "bounded in bytes: its budget is that of 10 000 entries; the table says how many it held."
 )
 REPLACE, GET_OR_SET = "replace", "get or set, 10k of 100k"
 ROOM = 10_000

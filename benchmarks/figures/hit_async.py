@@ -30,8 +30,7 @@ def _loops() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
 
 
 def _courses(client: object, host: Host, *wanted: str, remote: bool) -> dict[str, Course]:
-    large = workloads.ZIPF in wanted
-    names = workloads.keys(workloads.LARGE_KEYS if large else workloads.HOT_KEYS)
+    names = workloads.keys(workloads.held(wanted[0]))
     for index in (0, 1, len(names) - 1):
         assert host.run(client.get(names[index])) == workloads.value(index), "a wrong answer"
     plain = {name: workloads.value(index) for index, name in enumerate(names)}
@@ -57,11 +56,13 @@ def _plain(loop: str, transport: str, setting: Setting) -> Iterator[dict[str, Co
 
 
 @contextlib.contextmanager
-def _cachee(loop: str, make: Callable, setting: Setting) -> Iterator[dict[str, Course]]:
+def _cachee(
+    loop: str, make: Callable, wanted: tuple[str, ...], setting: Setting
+) -> Iterator[dict[str, Course]]:
     clients.install()
     host = Host(_loops()[loop])
     client = make(setting, "tcp")
-    names = workloads.keys(workloads.LARGE_KEYS)
+    names = workloads.keys(workloads.held(wanted[0]))
 
     async def load() -> None:
         for batch in workloads.split(names, 500):
@@ -72,7 +73,6 @@ def _cachee(loop: str, make: Callable, setting: Setting) -> Iterator[dict[str, C
 
     clients.settled(lambda: host.run(get(names[0])))
     host.run(load())
-    wanted = (workloads.HOT, workloads.FRESH, workloads.ZIPF)
     yield _courses(client, host, *wanted, remote=False)
 
 
@@ -99,9 +99,11 @@ CACHEE = "redis.asyncio + cachee"
 CACHEE_VALKEY = "valkey.asyncio + cachee"
 PLAIN_TCP = "redis.asyncio, TCP"
 PLAIN_UNIX = "redis.asyncio, Unix socket"
+SMALL, LARGE = (workloads.HOT, workloads.FRESH), (workloads.ZIPF, workloads.UNIFORM)
 KINDS = {
-    CACHEE: (_cachee, (clients.redis_py_async,), {}, ("redis", "hiredis")),
-    CACHEE_VALKEY: (_cachee, (clients.valkey_py_async,), {}, ("valkey",)),
+    CACHEE: (_cachee, (clients.redis_py_async, SMALL), {}, ("redis", "hiredis")),
+    f"{CACHEE}, 100k entries": (_cachee, (clients.redis_py_async, LARGE), {}, ("redis",)),
+    CACHEE_VALKEY: (_cachee, (clients.valkey_py_async, SMALL), {}, ("valkey",)),
     PLAIN_TCP: (_plain, ("tcp",), {}, ("redis", "hiredis")),
     PLAIN_UNIX: (_plain, ("unix",), {}, ("redis", "hiredis")),
     "coredis, TCP": (_coredis, (), {"cached": False}, ("coredis",)),

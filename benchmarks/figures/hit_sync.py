@@ -51,13 +51,15 @@ def _remote(make: Callable[[Setting], object], setting: Setting) -> Iterator[dic
 
 
 @contextlib.contextmanager
-def _cachee(make: Callable[[Setting], object], setting: Setting) -> Iterator[dict[str, Course]]:
+def _cachee(
+    make: Callable[[Setting], object], setting: Setting, wanted: tuple[str, ...]
+) -> Iterator[dict[str, Course]]:
     clients.install()
     client = make(setting)
-    names = workloads.keys(workloads.LARGE_KEYS)
+    names = workloads.keys(workloads.held(wanted[0]))
     clients.settled(lambda: client.get(names[0]))
     clients.load(client, names)
-    yield _courses(client, (workloads.HOT, workloads.FRESH, workloads.ZIPF, workloads.UNIFORM))
+    yield _courses(client, wanted)
 
 
 @contextlib.contextmanager
@@ -70,19 +72,28 @@ def _over(make: Callable, *arguments: object, **more: object) -> Callable[[Setti
     return lambda setting: make(setting, *arguments, **more)
 
 
-def _contender(name: str, kind: Callable, make: Callable, *made_of: str, note: str = ""):  # noqa: ANN202 - read off the return
-    return Contender(name, functools.partial(kind, make), made_of, note)
+def _contender(
+    name: str, kind: Callable, make: Callable, *made_of: str, **more: object
+) -> Contender:
+    return Contender(name, functools.partial(kind, make, **more), made_of)
 
 
 CACHEE = "redis-py + cachee"
 CACHEE_VALKEY = "valkey-py + cachee"
+LARGE = ", 100k entries"
 PLAIN_TCP = "redis-py, TCP"
 PLAIN_UNIX = "redis-py, Unix socket"
 OWN_TCP = "redis-py + its own cache, TCP"
 OWN_UNIX = "redis-py + its own cache, Unix socket"
+CLIENTS = {CACHEE: _over(clients.redis_py, "tcp"), CACHEE_VALKEY: _over(clients.valkey_py, "unix")}
 CONTENDERS = [
-    _contender(CACHEE, _cachee, _over(clients.redis_py, "tcp"), "redis", "hiredis"),
-    _contender(CACHEE_VALKEY, _cachee, _over(clients.valkey_py, "unix"), "valkey", "libvalkey"),
+    _contender(f"{name}{size}", _cachee, make, "redis", "hiredis", wanted=wanted)
+    for name, make in CLIENTS.items()
+    for size, wanted in (
+        ("", (workloads.HOT, workloads.FRESH)),
+        (LARGE, (workloads.ZIPF, workloads.UNIFORM)),
+    )
+] + [
     _contender(PLAIN_TCP, _remote, _over(clients.redis_py, "tcp"), "redis", "hiredis"),
     _contender(PLAIN_UNIX, _remote, _over(clients.redis_py, "unix"), "redis", "hiredis"),
     _contender(OWN_TCP, _remote, _over(clients.redis_py_with_own_cache, "tcp"), "redis"),
