@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator
 
 from benchmarks import caches, workloads
+from benchmarks.contest import COLUMNS as CONTEST_COLUMNS
 from benchmarks.contest import Contender, Course, Session, Setting
 from benchmarks.loops import sync_loop
 from benchmarks.records import Check, at_most, field, quotient, row
@@ -18,6 +19,7 @@ METHOD = (
     "beside it holds the same keys and value objects and is read as `d.get(k)`. Time to live, "
     "eviction, lock and statistics are on where a package has them."
 )
+COLUMNS = CONTEST_COLUMNS[:-1]
 
 
 @contextlib.contextmanager

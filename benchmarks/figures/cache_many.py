@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator
 
 from benchmarks import caches, workloads
+from benchmarks.contest import COLUMNS as CONTEST_COLUMNS
 from benchmarks.contest import Contender, Course, Session, Setting
 from benchmarks.loops import sync_loop
 from benchmarks.records import Check, at_most, field, row
@@ -18,6 +19,7 @@ METHOD = (
     "`[d.get(k) for k in keys]`; so is the dict beside each."
 )
 BATCH = 64
+COLUMNS = CONTEST_COLUMNS[:-1]
 
 
 @contextlib.contextmanager
