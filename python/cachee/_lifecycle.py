@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cachee import _engine
 from cachee._explain import Explanation
 from cachee._settings import Override, Settings
 from cachee._snapshot import Snapshot
 from cachee._sources import load_settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Never  # CPython 3.10 has no typing.Never
 
 __all__ = ["explain", "install", "stats", "uninstall"]
 
@@ -29,13 +32,14 @@ def install(
     learn_ttl: bool | None = None,
     reply_timeout: float | str | None = None,
     stats_socket: bool | None = None,
+    **unknown: Never,
 ) -> None:
     """Serve the cacheable reads of every redis-py and valkey-py client of this process.
 
     Clients made before and after are served alike, also when the library is imported later. What is
     given here wins over the environment (CACHEE_…), which wins over cachee.toml or [tool.cachee];
     with `settings` given, nothing else is read. `max_memory` is bytes or text ("64mb"), durations
-    are seconds or text ("500ms"). `cachee config` lists every setting with default and meaning.
+    are seconds or text ("500ms"), None means not given. `cachee config` lists every setting.
 
     Safe from any thread; calling it again applies the new settings to an empty L1. A forked child
     is served too, from an L1 of its own. No connection is opened before a read could use it.
@@ -62,6 +66,7 @@ def install(
             "learn_ttl": learn_ttl,
             "reply_timeout": reply_timeout,
             "stats_socket": stats_socket,
+            **unknown,
         }
         settings = load_settings(arguments)
     _start(settings)
@@ -125,8 +130,8 @@ def explain(key: str | bytes) -> Explanation:
 
 
 def _listed(value: str | Iterable[str] | None) -> object:
-    return value if value is None or isinstance(value, str) else list(value)
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
 
 
 def _tupled(value: Iterable[Override] | None) -> object:
-    return None if value is None else tuple(value)
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value

@@ -20,6 +20,7 @@ examples:
   cachee stats 4242            one process
   cachee stats --all           every process, one after the other
   cachee stats --json          for programs: a list of snapshots
+  cachee stats 4242 --json     for programs: one snapshot
 
 exit codes: 0 done, 2 no process answers
 """
@@ -40,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
             "no process of this user answers; start one with `cachee run` or set stats_socket = on"
         )
     if arguments.json:
-        print_json([_stats_socket.ask(pid) for pid in found])
+        snapshots = [_stats_socket.ask(pid) for pid in found]
+        print_json(snapshots if arguments.pid is None else snapshots[0])
         return 0
     if len(found) > 1 and not arguments.all:
         print("several processes answer; name one, or use --all:")

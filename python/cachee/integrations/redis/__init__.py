@@ -29,6 +29,8 @@ from cachee.integrations.redis.views import (
     view_of_pool,
 )
 
+__all__ = ["RedisIntegration"]
+
 _ABSENT = object()
 
 

@@ -23,6 +23,8 @@ from cachee.integrations.redis.queue import Queue
 from cachee.integrations.redis.replies import NEVER_DECODE, finish
 from cachee.integrations.redis.views import View, enroll, kind_of_call
 
+__all__ = ["hook_execute", "hook_execute_command", "hook_immediate"]
+
 
 def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
     """What stands in for a client class's `execute_command`."""
@@ -80,6 +82,7 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
             enroll(view, client, execute_command)
         reply = await loop_waiter().read(binding, args, view.timeout_s)
         if reply is miss:
+            view.note_bypass()
             return await bypass(client, view, args, options)
         value = finish(client, args, options, reply)
         return await value if inspect.isawaitable(value) else value

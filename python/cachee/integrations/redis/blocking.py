@@ -19,6 +19,8 @@ from cachee.integrations.redis.queue import Queue
 from cachee.integrations.redis.replies import NEVER_DECODE, finish
 from cachee.integrations.redis.views import View, enroll, kind_of_call
 
+__all__ = ["hook_execute", "hook_execute_command", "hook_immediate"]
+
 Method = Callable[..., Any]
 ViewOf = Callable[[Any], "View | None"]
 
@@ -77,6 +79,7 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
             enroll(view, client, execute_command)
         reply = wait_for(view, binding, args)
         if reply is miss:
+            view.note_bypass()
             return bypass(client, view, args, options)
         return finish(client, args, options, reply)
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+__all__ = ["Kind", "keys_of", "kind_of", "split_name", "words_of"]
+
 
 class Kind(IntEnum):
     """How a call goes."""

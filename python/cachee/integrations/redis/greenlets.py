@@ -18,6 +18,8 @@ from typing import Any
 
 from cachee import _core
 
+__all__ = ["HubWaiter", "forget_hubs", "hub_waiter", "patched_by"]
+
 
 def patched_by() -> str:
     """Which of gevent and eventlet has replaced the socket module; "" for neither."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+__all__ = ["LIBRARIES", "Flavour", "flavours"]
+
 LIBRARIES = ("redis", "valkey")
 """Top-level packages that are hooked as soon as something imports them."""
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from cachee import _core
 
+__all__ = ["LoopWaiter", "forget_loops", "loop_waiter"]
+
 
 class LoopWaiter:
     """Submitted reads of one event loop. Used on that loop's thread only."""

@@ -18,6 +18,8 @@ from typing import Any
 
 from cachee.integrations.redis.library import Flavour
 
+__all__ = ["Mirror", "Refusal", "mirror_pool"]
+
 Credentials = Callable[[], tuple[str | None, str | bytes | None]]
 
 LINK_NAME = "cachee"

@@ -94,4 +94,4 @@ class Queue:
                 self.view.invalidate(self.stack[index][0])
 
 
-__all__ = ["Queue", "Queued"]
+__all__ = ["Queue"]

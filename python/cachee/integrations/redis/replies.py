@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
+__all__ = ["finish"]
+
 NEVER_DECODE = "NEVER_DECODE"
 
 

@@ -24,6 +24,8 @@ from cachee.integrations.redis.commands import Kind, keys_of, kind_of, split_nam
 from cachee.integrations.redis.library import Flavour
 from cachee.integrations.redis.mirror import Mirror, Refusal, mirror_pool
 
+__all__ = ["View", "enroll", "forget_views", "view_of_client", "view_of_pool"]
+
 VIEW = "_cachee_view"
 """Attribute of clients and pools that holds their view; None at the class means not seen yet."""
 
@@ -58,12 +60,14 @@ class View:
         "encoding",
         "errors",
         "flavour",
+        "link",
         "mirror",
         "observe",
         "process",
         "reason",
         "serving",
         "timeout_s",
+        "warned",
     )
 
     def __init__(self, process: Process, flavour: Flavour, pool: Any, reason: str = "") -> None:
@@ -74,6 +78,8 @@ class View:
         self.timeout_s = process.settings.reply_timeout_ms / 1000
         self.binding: _core.Binding | None = None
         self.serving: _core.Binding | None = None
+        self.link: _core.Link | None = None
+        self.warned = False
         self.mirror: Mirror | None = None
         self.callbacks: Mapping[str, Any] = {}
         self.encoding, self.errors = "utf-8", "strict"
@@ -109,9 +115,10 @@ class View:
                 if len(engine.links()) >= LINKS_MAX:
                     self.refuse(f"{self.flavour.name}: more than {LINKS_MAX} links in one process")
                     return None
+                self.link = engine.link(**mirror.link)
                 self.binding = _core.Binding(
                     engine,
-                    engine.link(**mirror.link),
+                    self.link,
                     decode=mirror.decode,
                     encoding=mirror.encoding,
                     errors=mirror.errors,
@@ -167,6 +174,15 @@ class View:
         if isinstance(key, (bytes, bytearray, memoryview)):
             return bytes(key)
         return repr(key).encode()
+
+    def note_bypass(self) -> None:
+        """The link did not answer: warn, once a link, when it never will."""
+        link = self.link
+        if link is not None and not self.warned:
+            state, text = link.status()
+            if state == "unsupported":
+                self.warned = True
+                self.process.pass_through(f"{self.flavour.name}: {text}")
 
     def leave_plain_state(self, args: tuple[object, ...]) -> None:
         """A command changed what a connection of this pool is: it may be any of them, so all."""

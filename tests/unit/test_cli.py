@@ -1,0 +1,191 @@
+"""The command line without servers: help, exit codes, errors, what is printed."""
+
+import json
+
+import pytest
+
+from cachee import cli, doctor
+from cachee._resp import parse_url
+from cachee._settings import TABLE
+from cachee._snapshot import Snapshot
+from cachee.cli import run, stats
+
+
+def call(capsys, *words):
+    code = cli.main(words)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_explains_itself(capsys, name):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([name, "--help"])
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert "examples:" in text
+    assert "exit" in text
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_file_has_the_same_shape(name):
+    import importlib
+
+    module = importlib.import_module(f"cachee.cli.{name}")
+    assert callable(module.add_arguments)
+    assert callable(module.run)
+    assert module.SUMMARY
+    assert module.SUMMARY[0].islower()
+    assert not module.SUMMARY.endswith(".")
+
+
+def test_no_command_is_wrong_usage(capsys):
+    code, out, _ = call(capsys)
+    assert code == 2
+    assert "cachee run -- gunicorn" in out
+
+
+def test_an_unknown_command_is_wrong_usage(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["prozy"])
+    assert caught.value.code == 2
+    assert "prozy" in capsys.readouterr().err
+
+
+def test_config_prints_every_setting_as_toml(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call(capsys, "config")
+    assert code == 0
+    (tmp_path / "cachee.toml").write_text(out)
+    again, out_again, _ = call(capsys, "config")
+    assert (again, out_again) == (0, out), "what it prints is a file it reads"
+    assert all(f"\n{name} = " in out for name in TABLE)
+
+
+def test_config_shows_what_is_in_force(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CACHEE_MAX_AGE", "5s")
+    code, out, _ = call(capsys, "config", "max_age", "--json")
+    (row,) = json.loads(out)
+    assert code == 0
+    assert (row["default"], row["value"]) == ("60s", "5s")
+    assert (row["environment"], row["flag"]) == ("CACHEE_MAX_AGE", "--max-age")
+
+
+def test_config_of_an_unknown_setting(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, "config", "max_aeg")
+    assert code == 2
+    assert "did you mean max_age?" in err
+
+
+def test_run_needs_a_command_and_right_settings(capsys):
+    assert call(capsys, "run")[0] == 2
+    code, _, err = call(capsys, "run", "--max-age", "ages", "--", "python")
+    assert code == 2
+    assert "max_age = 'ages' (from a flag)" in err
+    code, _, err = call(capsys, "run", "--", "no-such-program-anywhere")
+    assert code == 127
+    assert "not found" in err
+
+
+def test_run_hands_on_settings_and_path(monkeypatch):
+    became = []
+    monkeypatch.setattr(run, "_become", lambda *what: became.append(what) or 0)
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    monkeypatch.delenv("CACHEE_STATS_SOCKET", raising=False)
+    assert cli.main(["run", "--max-age", "5s", "--exclude", "a:*", "--", "sh", "-c", "x"]) == 0
+    ((path, program, environment),) = became
+    assert path.endswith("/sh")
+    assert program == ["sh", "-c", "x"]
+    assert environment["CACHEE_MAX_AGE"] == "5s"
+    assert environment["CACHEE_EXCLUDE"] == "a:*"
+    assert environment["CACHEE_STATS_SOCKET"] == "on"
+    assert environment["PYTHONPATH"] == f"{run.BOOTSTRAP_DIRECTORY}:/mine"
+    assert run._python_path(environment["PYTHONPATH"]) == environment["PYTHONPATH"]
+
+
+def test_flags_of_the_program_are_its_own(monkeypatch):
+    became = []
+    monkeypatch.setattr(run, "_become", lambda *what: became.append(what) or 0)
+    assert cli.main(["run", "--", "sh", "--mode", "x"]) == 0
+    assert became[0][1] == ["sh", "--mode", "x"]
+
+
+def test_stats_without_a_process(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    code, _, err = call(capsys, "stats")
+    assert code == 2
+    assert "no process" in err
+    assert call(capsys, "stats", "1")[0] == 2
+
+
+def test_stats_of_this_process(capsys, monkeypatch, tmp_path):
+    from cachee import _stats_socket
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(_stats_socket, "_path", None)
+    snapshot = Snapshot(mode="on", pid=7, hits=99, misses=1, bypasses={"link down": 3})
+    _stats_socket.serve(lambda: snapshot)
+    code, out, _ = call(capsys, "stats", "--json")
+    assert code == 0
+    assert json.loads(out) == [json.loads(json.dumps(snapshot.as_dict()))]
+    code, out, _ = call(capsys, "stats")
+    assert code == 0
+    assert "99.00% served from the L1" in out
+    assert "bypassed 3: link down" in out
+    assert tmp_path.joinpath(f"cachee-{__import__('os').getuid()}").stat().st_mode & 0o077 == 0
+    assert stats.SUMMARY
+
+
+def test_doctor_of_an_address_that_cannot_be_one(capsys):
+    code, _, err = call(capsys, "doctor", "http://localhost")
+    assert code == 2
+    assert "http://localhost" in err
+    code, _, err = call(capsys, "doctor", "postgresql://localhost/db")
+    assert code == 2
+    assert "not available yet" in err
+
+
+def test_doctor_of_nobody(capsys):
+    code, out, _ = call(capsys, "doctor", "--json", "redis://127.0.0.1:1")
+    (report,) = json.loads(out)
+    assert code == 2
+    assert report["reachable"] is False
+    assert report["serves"] is False
+
+
+def test_doctor_of_a_server(capsys, server):
+    code, out, _ = call(capsys, "doctor", f"redis://127.0.0.1:{server.port}")
+    assert code == 0
+    assert "will be served from the L1" in out
+
+
+def test_doctor_says_what_to_allow(capsys, server):
+    server.call("ACL", "SETUSER", "weak", "on", ">p", "~*", "+@all", "-client|tracking", "-pttl")
+    try:
+        url = f"redis://weak:p@127.0.0.1:{server.port}"
+        code, out, _ = call(capsys, "doctor", url)
+    finally:
+        server.call("ACL", "DELUSER", "weak")
+    assert code == 1
+    assert "ACL SETUSER weak +client|tracking +pttl" in out
+    assert ":p@" not in out
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://u:secret@h:1/2", "redis://u:***@h:1/2"),
+        ("redis://h?password=secret", "redis://h?password=***"),
+        ("unix:///a.sock?db=3", "unix:///a.sock?db=3"),
+    ],
+)
+def test_passwords_are_not_shown(url, shown):
+    assert parse_url(url).shown == shown
+
+
+def test_a_report_of_findings():
+    finding = doctor.Finding("tracking", "pass through", "unknown command", "upgrade")
+    assert doctor.Report("redis://h", (finding,)).serves is False
+    assert doctor.Report("redis://h", (finding,)).reachable is True
