@@ -208,5 +208,5 @@ class _Observer:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
         if done.returncode != 0:
             raise servers.ProcessError(f"{' '.join(command[1:])} gave no statistics")
-        told = json.loads(done.stdout)[0]
+        told = json.loads(done.stdout)
         return L1Counts(told["hits"], told["misses"], sum(told["bypasses"].values()))
