@@ -47,24 +47,20 @@ class Process:
         self.admits = settings.admits()
         self.closed = False
         self._lock = threading.Lock()
-        self._core: _core.Engine | None = None
+        self.core: _core.Engine | None = None
+        """The native engine once a read has needed one."""
         self._reasons: Counter[str] = Counter()
         self._bypass_sources: list[Callable[[], dict[str, int]]] = []
 
-    @property
-    def core(self) -> _core.Engine | None:
-        """The native engine if a read has needed one yet."""
-        return self._core
-
     def open(self) -> _core.Engine | None:
         """The native engine, made at the first call; None after the interpreter's exit began."""
-        core = self._core
+        core = self.core
         if core is not None:
             return core
         with self._lock:
-            if self._core is None and not self.closed:
+            if self.core is None and not self.closed:
                 settings = self.settings
-                self._core = _core.Engine(
+                self.core = _core.Engine(
                     max_memory=settings.max_memory_bytes,
                     max_age_ms=settings.max_age_ms,
                     max_staleness_ms=settings.max_staleness_ms,
@@ -77,7 +73,7 @@ class Process:
                     learn_ttl=settings.learn_ttl,
                     reply_timeout_ms=settings.reply_timeout_ms,
                 )
-            return self._core
+            return self.core
 
     def pass_through(self, reason: str) -> None:
         """Count a client that is not served, and warn at the first one of each reason."""
@@ -94,7 +90,7 @@ class Process:
 
     def snapshot(self) -> Snapshot:
         """Everything counted so far."""
-        core = self._core
+        core = self.core
         counted = core.stats() if core is not None else {}
         bypasses: Counter[str] = Counter()
         for source in list(self._bypass_sources):
@@ -120,7 +116,7 @@ class Process:
         if self.admits is not None and not self.admits(key):
             reasons.append("the key is not admitted by include, exclude or overrides")
         reasons += [f"clients not served: {reason} ({n})" for reason, n in self._reasons.items()]
-        core = self._core
+        core = self.core
         links = core.links() if core is not None else []
         for link in links:
             state, text = link.status()
@@ -142,14 +138,14 @@ class Process:
         """Close the links; every later read is a miss. Idempotent."""
         with self._lock:
             self.closed = True
-            core = self._core
+            core = self.core
         if core is not None:
             core.close()
 
     def forget(self) -> None:
         """In a forked child: leave the parent's engine behind and touch none of its locks."""
         self._lock = threading.Lock()
-        core, self._core = self._core, None
+        core, self.core = self.core, None
         self._reasons = Counter()
         self._bypass_sources = []
         if core is not None:

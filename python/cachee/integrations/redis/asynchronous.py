@@ -17,7 +17,13 @@ from typing import Any, cast
 
 from cachee import _core
 from cachee.integrations.redis.blocking import Method, ViewOf, in_plain_state
-from cachee.integrations.redis.commands import KINDS_BY_SPELLING, TRANSACTION_WORDS, Kind, words_of
+from cachee.integrations.redis.commands import (
+    KINDS_BY_SPELLING,
+    TRANSACTION_WORDS,
+    Kind,
+    split_name,
+    words_of,
+)
 from cachee.integrations.redis.loops import loop_waiter
 from cachee.integrations.redis.queue import Queue
 from cachee.integrations.redis.replies import NEVER_DECODE, finish
@@ -55,7 +61,7 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
                 return ready(reply)
             return settle(self, args, options, reply)
         if kind is effect or kind is state:
-            return write(self, view, args, options)
+            return write(self, view, kind, args, options)
         return cast("Awaitable[Any]", original(self, *args, **options))
 
     def settle(
@@ -94,15 +100,16 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
         view.invalidate(args)
         return reply
 
-    async def write(client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        ticket = 0
+    async def write(
+        client: Any, view: View, kind: Kind, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        commands, ticket = (split_name(args),), 0
         try:
-            ticket = view.begin_write((args,))
+            ticket = view.begin_write(commands)
             return await original(client, *args, **options)
         finally:
-            if ticket:
-                view.end_write(ticket)
-            if kind_of_call(args, options) is Kind.STATE:
+            view.end_write(ticket, commands)
+            if kind is state:
                 view.leave_plain_state(args)
 
     return _as_coroutine_function(execute_command)
@@ -172,12 +179,12 @@ def hook_immediate(original: Method, view_of: ViewOf) -> Method:
             if words_of(args, 1)[0] not in TRANSACTION_WORDS:
                 view.leave_plain_state(args)
             return await original(self, *args, **options)
-        ticket = 0
+        commands, ticket = (split_name(args),), 0
         try:
-            ticket = view.begin_write((args,))
+            ticket = view.begin_write(commands)
             return await original(self, *args, **options)
         finally:
-            view.end_write(ticket)
+            view.end_write(ticket, commands)
 
     return immediate_execute_command
 

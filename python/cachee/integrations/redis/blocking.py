@@ -14,7 +14,13 @@ from typing import Any
 
 from cachee import _core
 from cachee.integrations.redis import greenlets
-from cachee.integrations.redis.commands import KINDS_BY_SPELLING, TRANSACTION_WORDS, Kind, words_of
+from cachee.integrations.redis.commands import (
+    KINDS_BY_SPELLING,
+    TRANSACTION_WORDS,
+    Kind,
+    split_name,
+    words_of,
+)
 from cachee.integrations.redis.queue import Queue
 from cachee.integrations.redis.replies import NEVER_DECODE, finish
 from cachee.integrations.redis.views import View, enroll, kind_of_call
@@ -43,18 +49,16 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
             return call_odd(self, view, args, options)
         if kind is cacheable:
             binding = view.serving
-            if binding is None or self.connection is not None:
+            if binding is None or self.connection is not None or NEVER_DECODE in options:
                 return read(self, view, args, options)
             reply = binding.peek(args)
             if reply is miss:
                 return read(self, view, args, options)
-            if get(self.response_callbacks, args[0]) is None and NEVER_DECODE not in options:
+            if get(self.response_callbacks, args[0]) is None:
                 return reply
-            if NEVER_DECODE in options:
-                return bypass(self, view, args, options)
             return finish(self, args, options, reply)
         if kind is effect or kind is state:
-            return write(self, view, args, options)
+            return write(self, view, kind, args, options)
         return original(self, *args, **options)
 
     def call_odd(client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -63,7 +67,7 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
             return read(client, view, args, options)
         if kind is Kind.HARMLESS:
             return original(client, *args, **options)
-        return write(client, view, args, options)
+        return write(client, view, kind, args, options)
 
     def read(client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         binding = view.open()
@@ -88,15 +92,16 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
         view.invalidate(args)
         return reply
 
-    def write(client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        ticket = 0
+    def write(
+        client: Any, view: View, kind: Kind, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        commands, ticket = (split_name(args),), 0
         try:
-            ticket = view.begin_write((args,))
+            ticket = view.begin_write(commands)
             return original(client, *args, **options)
         finally:
-            if ticket:
-                view.end_write(ticket)
-            if kind_of_call(args, options) is Kind.STATE:
+            view.end_write(ticket, commands)
+            if kind is state:
                 view.leave_plain_state(args)
 
     return execute_command
@@ -158,12 +163,12 @@ def hook_immediate(original: Method, view_of: ViewOf) -> Method:
             if words_of(args, 1)[0] not in TRANSACTION_WORDS:
                 view.leave_plain_state(args)
             return original(self, *args, **options)
-        ticket = 0
+        commands, ticket = (split_name(args),), 0
         try:
-            ticket = view.begin_write((args,))
+            ticket = view.begin_write(commands)
             return original(self, *args, **options)
         finally:
-            view.end_write(ticket)
+            view.end_write(ticket, commands)
 
     return immediate_execute_command
 

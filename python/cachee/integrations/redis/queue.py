@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from cachee import _core
-from cachee.integrations.redis.commands import TRANSACTION_WORDS, Kind, words_of
+from cachee.integrations.redis.commands import TRANSACTION_WORDS, Kind, split_name, words_of
 from cachee.integrations.redis.replies import finish
 from cachee.integrations.redis.views import View, kind_of_call
 
@@ -39,10 +39,10 @@ class Queue:
                     self.leading.append(index)
             elif kind is Kind.STATE and words_of(args, 1)[0] not in TRANSACTION_WORDS:
                 view.leave_plain_state(args)
-                self.effects.append(args)
+                self.effects.append(split_name(args))
                 self.leading.clear()
             elif kind is not Kind.HARMLESS:
-                self.effects.append(args)
+                self.effects.append(split_name(args))
 
     @property
     def only_reads(self) -> bool:
@@ -85,7 +85,8 @@ class Queue:
 
     def end(self, ticket: int) -> None:
         """It was answered, or failed."""
-        self.view.end_write(ticket)
+        if self.effects:
+            self.view.end_write(ticket, self.effects)
 
     def settle(self) -> None:
         """After the replies: nothing older than a read that was just sent may be served."""

@@ -20,6 +20,9 @@ def finish(
     options.pop("keys", None)
     options.pop("EMPTY_RESPONSE", None)
     name, callbacks = args[0], client.response_callbacks
+    callback = dict.get(callbacks, name)
+    if callback is not None:
+        return callback(reply, **options)
     if name in callbacks:
         return callbacks[name](reply, **options)
     return reply

@@ -29,6 +29,9 @@ __all__ = ["View", "enroll", "forget_views", "view_of_client", "view_of_pool"]
 VIEW = "_cachee_view"
 """Attribute of clients and pools that holds their view; None at the class means not seen yet."""
 
+NOT_OPEN = -1
+"""Ticket of a write that began before any read had opened the engine."""
+
 LINKS_MAX = 64
 """Links of one process; a client that would need one more passes through."""
 
@@ -141,22 +144,22 @@ class View:
             sink.drain()
             binding.submit(args, sink, 0)
 
-    def begin_write(self, commands: Sequence[tuple[object, ...]]) -> int:
+    def begin_write(self, commands: Sequence[tuple[Any, ...]]) -> int:
         """Announce commands that may change keys; the ticket goes to `end_write`."""
         engine = self.process.core
         if engine is None:
-            return 0
+            return NOT_OPEN
         try:
-            return engine.begin_write(
-                [split_name(args) for args in commands], self.encoding, self.errors
-            )
+            return engine.begin_write(commands, self.encoding, self.errors)
         except Exception:  # noqa: BLE001  # an argument no client can send; it will say so itself
             return 0
 
-    def end_write(self, ticket: int) -> None:
+    def end_write(self, ticket: int, commands: Sequence[tuple[Any, ...]]) -> None:
         """The announced commands were answered, failed or timed out."""
         engine = self.process.core
-        if ticket and engine is not None:
+        if engine is not None and ticket:
+            if ticket == NOT_OPEN:
+                ticket = self.begin_write(commands)
             engine.end_write(ticket)
 
     def invalidate(self, args: tuple[object, ...]) -> None:
