@@ -1,15 +1,40 @@
 //! The extension module `cachee._core`: conversions between Python and the Rust core.
+//!
+//! From the inside out: [`raw`] what is done on bare pointers, [`value`] what an entry keeps,
+//! [`decode`] replies as objects, [`command`] commands as bytes, [`binding`] one client's reads,
+//! [`completions`] the same for event loops, [`engine`] the process's store and links, [`clients`]
+//! and [`hooks`] the native methods, [`ready`] the awaitable they return, [`cache`] the L1 by itself.
 
+mod binding;
 mod cache;
+mod clients;
+mod command;
+mod completions;
+mod decode;
+mod engine;
+mod fork;
+mod graveyard;
+mod hooks;
+mod identity;
 mod raw;
 mod ready;
+mod sentinels;
+mod value;
 
 use pyo3::prelude::*;
+use pyo3::types::{PyFrozenSet, PyType};
 
 /// The native half of cachee.
 #[pymodule]
 mod _core {
     use super::*;
+
+    #[pymodule_export]
+    use crate::binding::Binding;
+    #[pymodule_export]
+    use crate::completions::Completions;
+    #[pymodule_export]
+    use crate::engine::{Engine, Link};
 
     /// An awaitable that gives `value` without suspending; awaiting it twice is a RuntimeError.
     #[pyfunction]
@@ -25,11 +50,69 @@ mod _core {
         cachee_net::clock::now_ms()
     }
 
+    #[pyfunction]
+    #[pyo3(signature = (cls, name, original, *, asynchronous))]
+    fn install_method(
+        cls: &Bound<'_, PyType>,
+        name: &str,
+        original: &Bound<'_, PyAny>,
+        asynchronous: bool,
+    ) -> PyResult<Py<PyAny>> {
+        hooks::install(cls, name, original, asynchronous)
+    }
+
+    #[pyfunction]
+    fn enroll(
+        client: &Bound<'_, PyAny>,
+        binding: Option<Bound<'_, Binding>>,
+        hot: &Bound<'_, PyFrozenSet>,
+    ) -> PyResult<()> {
+        let mut bits = 0;
+        for name in hot {
+            bits |= hooks::bit_of(&name.extract::<String>()?)?;
+        }
+        clients::enroll(client, binding, bits)
+    }
+
+    #[pyfunction]
+    fn withdraw(client: &Bound<'_, PyAny>) {
+        clients::withdraw(client);
+    }
+
+    #[pyfunction]
+    fn withdraw_all() {
+        clients::withdraw_all();
+    }
+
+    #[pyfunction]
+    fn enrolled(client: &Bound<'_, PyAny>) -> Option<Py<Binding>> {
+        clients::enrolled(client)
+    }
+
+    /// Hits answered by native methods in this process.
+    #[pyfunction]
+    fn hot_hits() -> u64 {
+        hooks::hits()
+    }
+
+    /// Runs at exit, before the interpreter goes: no reference is dropped after it.
+    #[pyfunction]
+    fn _leave() {
+        graveyard::close();
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        fork::init();
         crate::ready::init(py)?;
         crate::cache::init(module)?;
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("MISS", sentinels::miss(py))?;
+        module.add("PENDING", sentinels::pending(py))?;
+        module.add("HOT_METHODS", PyFrozenSet::new(py, hooks::NAMES)?)?;
+        let leave = module.getattr("_leave")?;
+        py.import("atexit")?.call_method1("register", (leave,))?;
+        Ok(())
     }
 }

@@ -1,0 +1,564 @@
+//! The engine of one process: one store, the links that fill it, the writes under way.
+
+use crate::command::Encoding;
+use crate::decode::Decoding;
+use crate::identity::{Identity, config_of};
+use crate::value::Value;
+use crate::{fork, graveyard};
+use cachee_core::{InspectedState, Store, StoreConfig};
+use cachee_net::cacheable::{cacheable, command_name};
+use cachee_net::{Effect, LinkConfig, LinkStatus, Tracking, clock};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+const SHARDS_MAX: usize = 64;
+const SHARDS_DEFAULT: usize = 8;
+/// A smaller shard could not hold a value of ordinary size.
+const SHARD_BYTES_MIN: usize = 1 << 20;
+/// The half of a shape that says which command; the other says which decoding.
+const SHAPE_MASK: u32 = 0xffff;
+
+/// The shapes the native methods ask by, looked up once.
+#[derive(Clone, Copy)]
+pub struct Shapes {
+    pub get: u32,
+    pub exists: u32,
+    pub hget: u32,
+    pub hexists: u32,
+    pub hgetall: u32,
+    pub sismember: u32,
+    pub smembers: u32,
+}
+
+impl Shapes {
+    fn new() -> Shapes {
+        let shape = |words: &[&[u8]]| cacheable(words).map_or(u32::MAX, |found| found.shape);
+        Shapes {
+            get: shape(&[b"GET", b""]),
+            exists: shape(&[b"EXISTS", b""]),
+            hget: shape(&[b"HGET", b"", b""]),
+            hexists: shape(&[b"HEXISTS", b"", b""]),
+            hgetall: shape(&[b"HGETALL", b""]),
+            sismember: shape(&[b"SISMEMBER", b"", b""]),
+            smembers: shape(&[b"SMEMBERS", b""]),
+        }
+    }
+}
+
+/// What lasts as long as the process, or until the fork that makes a child.
+pub struct EngineCore {
+    /// The entries of every link.
+    pub store: Arc<Store<Value>>,
+    /// `fork::generation` when this was made.
+    pub generation: u32,
+    /// Shapes of the native methods.
+    pub shapes: Shapes,
+    settings: StoreSettings,
+    template: LinkConfig,
+    links: Mutex<Vec<(Arc<Identity>, Py<Link>)>>,
+    writes: Mutex<HashMap<u64, Write>>,
+    writes_begun: AtomicU64,
+    decodings: Mutex<Vec<Decoding>>,
+    is_closed: AtomicBool,
+}
+
+/// What a write under way will have changed.
+#[derive(Default)]
+struct Write {
+    deps: Vec<u64>,
+    barrier: bool,
+    flush: bool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while one of these is held leaves nothing half done that matters.
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl EngineCore {
+    fn new(settings: StoreSettings, template: LinkConfig) -> EngineCore {
+        let StoreSettings { capacity_bytes, shards } = settings;
+        let config =
+            StoreConfig { capacity_bytes, shards, seed: RandomState::new().hash_one(0_u64) };
+        EngineCore {
+            store: Arc::new(Store::new(config)),
+            generation: fork::generation(),
+            shapes: Shapes::new(),
+            settings,
+            template,
+            links: Mutex::default(),
+            writes: Mutex::default(),
+            writes_begun: AtomicU64::new(0),
+            decodings: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Made in this process and not closed.
+    pub fn is_usable(&self) -> bool {
+        self.generation == fork::generation() && !self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// A small number for a decoding, the same for equal ones.
+    pub fn decoding_number(&self, decoding: &Decoding) -> PyResult<u32> {
+        if self.generation != fork::generation() {
+            return Ok(0);
+        }
+        let mut decodings = locked(&self.decodings);
+        let place = decodings.iter().position(|known| known == decoding);
+        let number = place.unwrap_or_else(|| {
+            decodings.push(decoding.clone());
+            decodings.len() - 1
+        });
+        u32::try_from(number)
+            .ok()
+            .filter(|number| *number <= SHAPE_MASK)
+            .ok_or_else(|| PyRuntimeError::new_err("more than 65536 different decodings"))
+    }
+
+    fn each_link(&self, py: Python<'_>, act: fn(&cachee_net::Link<Value>)) {
+        let links: Vec<_> =
+            locked(&self.links).iter().map(|(_, link)| link.get().link.clone()).collect();
+        py.detach(|| links.iter().for_each(|link| act(link)));
+    }
+
+    /// What the commands change: the dependencies, and whether more than those.
+    fn write_of(&self, commands: &[Bound<'_, PyTuple>], encoding: &Encoding) -> Write {
+        let tables =
+            locked(&self.links).iter().find_map(|(_, link)| link.get().link.commands());
+        let mut write = Write::default();
+        for command in commands {
+            let arguments = crate::command::elements(command);
+            let Some(words) = encoding.command(&arguments) else {
+                write.barrier = true;
+                continue;
+            };
+            let words: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
+            let Some(table) = &tables else {
+                write.barrier = true;
+                continue;
+            };
+            match table.effect(&words) {
+                Effect::ReadOnly | Effect::None => {}
+                Effect::Writes(keys) => {
+                    write.deps.extend(keys.iter().map(|key| self.store.key_hash(key)));
+                }
+                Effect::Unknown => write.barrier = true,
+                Effect::FlushAll => {
+                    write.flush = true;
+                    write.barrier = true;
+                }
+            }
+        }
+        write.deps.sort_unstable();
+        write.deps.dedup();
+        write
+    }
+}
+
+#[derive(Clone, Copy)]
+struct StoreSettings {
+    capacity_bytes: usize,
+    shards: usize,
+}
+
+/// The L1 of one process and the links that fill it.
+#[pyclass(frozen, module = "cachee._core")]
+pub struct Engine {
+    /// Replaced in a forked child. Held only for a moment, always with the GIL: never at a fork.
+    core: Mutex<Arc<EngineCore>>,
+}
+
+impl Engine {
+    /// The engine's present state.
+    pub fn core(&self) -> Arc<EngineCore> {
+        locked(&self.core).clone()
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (
+        *, max_memory, max_age_ms, max_staleness_ms, tracking = "default", prefixes = Vec::new(),
+        learn_ttl = false, reply_timeout_ms = 500, connect_timeout_ms = 1000,
+        max_value_bytes = None, shards = None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword a setting")]
+    fn new(
+        max_memory: usize,
+        max_age_ms: u64,
+        max_staleness_ms: u64,
+        tracking: &str,
+        prefixes: Vec<Vec<u8>>,
+        learn_ttl: bool,
+        reply_timeout_ms: u64,
+        connect_timeout_ms: u64,
+        max_value_bytes: Option<usize>,
+        shards: Option<usize>,
+    ) -> PyResult<Engine> {
+        let tracking = match tracking {
+            "default" => Tracking::Default,
+            "opt-in" => Tracking::OptIn,
+            "broadcast" => Tracking::Broadcast(prefixes),
+            other => {
+                let message =
+                    format!("tracking must be default, opt-in or broadcast, not {other:?}");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        for (name, value) in [("max_age_ms", max_age_ms), ("max_staleness_ms", max_staleness_ms)] {
+            if value == 0 {
+                return Err(PyValueError::new_err(format!("{name} must be at least 1")));
+            }
+        }
+        let shards = shards.unwrap_or(SHARDS_DEFAULT).clamp(1, SHARDS_MAX);
+        let shards = shards.min((max_memory / SHARD_BYTES_MIN).max(1));
+        let endpoint = cachee_net::Endpoint::Tcp { host: String::new(), port: 0 };
+        let mut template = LinkConfig {
+            tracking,
+            max_staleness_ms,
+            max_age_ms,
+            connect_timeout_ms,
+            reply_timeout_ms,
+            learn_ttl,
+            ..LinkConfig::new(endpoint)
+        };
+        // A value that would fill a good part of its shard displaces everything else in it.
+        let fitting = (max_memory / shards / 2).max(1);
+        template.max_value_bytes = max_value_bytes.unwrap_or(template.max_value_bytes).min(fitting);
+        let settings = StoreSettings { capacity_bytes: max_memory, shards };
+        Ok(Engine { core: Mutex::new(Arc::new(EngineCore::new(settings, template))) })
+    }
+
+    #[pyo3(signature = (
+        *, host, port, path, db, username, password, credentials, tls, client_name
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword a part of the identity")]
+    fn link(
+        &self,
+        py: Python<'_>,
+        host: Option<String>,
+        port: u16,
+        path: Option<String>,
+        db: u32,
+        username: Option<String>,
+        password: Option<Bound<'_, PyAny>>,
+        credentials: Option<Py<PyAny>>,
+        tls: Option<Bound<'_, PyAny>>,
+        client_name: String,
+    ) -> PyResult<Py<Link>> {
+        let core = self.core();
+        if !core.is_usable() {
+            return Err(PyRuntimeError::new_err("the engine is closed or belongs to the parent"));
+        }
+        let password = password.map(|password| bytes_of(&password)).transpose()?;
+        let identity = Identity::new(host, port, path, db, username, password, credentials, tls)?;
+        // Comparing providers runs Python code, so no lock is held meanwhile.
+        let snapshot = |links: &[(Arc<Identity>, Py<Link>)]| -> Vec<_> {
+            links.iter().map(|(known, link)| (known.clone(), link.clone_ref(py))).collect()
+        };
+        let mut seen = 0;
+        loop {
+            let known = snapshot(&locked(&core.links)[seen..]);
+            if known.is_empty() {
+                break;
+            }
+            seen += known.len();
+            if let Some((_, link)) = known.into_iter().find(|(known, _)| known.equals(py, &identity)) {
+                return Ok(link);
+            }
+        }
+        let config = config_of(py, &core.template, &identity, client_name);
+        let store = core.store.clone();
+        let link = cachee_net::Link::open(config, store)?;
+        let (db, generation) = (identity.db, core.generation);
+        let address = identity.address();
+        let link = Py::new(py, Link { link, db, address, generation })?;
+        locked(&core.links).push((Arc::new(identity), link.clone_ref(py)));
+        Ok(link)
+    }
+
+    #[pyo3(signature = (commands, encoding = "utf-8", errors = "strict"))]
+    fn begin_write(
+        &self,
+        py: Python<'_>,
+        commands: Vec<Bound<'_, PyTuple>>,
+        encoding: &str,
+        errors: &str,
+    ) -> PyResult<u64> {
+        let core = self.core();
+        if !core.is_usable() || locked(&core.links).is_empty() {
+            return Ok(0);
+        }
+        let write = core.write_of(&commands, &Encoding::new(encoding, errors)?);
+        if write.deps.is_empty() && !write.barrier && !write.flush {
+            return Ok(0);
+        }
+        py.detach(|| {
+            core.store.begin_write(&write.deps);
+            if write.flush {
+                core.store.clear();
+            }
+        });
+        let ticket = core.writes_begun.fetch_add(1, Ordering::Relaxed) + 1;
+        locked(&core.writes).insert(ticket, write);
+        graveyard::release(py);
+        Ok(ticket)
+    }
+
+    fn end_write(&self, py: Python<'_>, ticket: u64) {
+        let core = self.core();
+        if ticket == 0 || core.generation != fork::generation() {
+            return;
+        }
+        let Some(write) = locked(&core.writes).remove(&ticket) else { return };
+        if write.flush {
+            core.store.clear();
+        }
+        core.store.end_write(&write.deps);
+        if write.barrier {
+            core.each_link(py, cachee_net::Link::barrier);
+        }
+        graveyard::release(py);
+    }
+
+    fn invalidate(&self, py: Python<'_>, key: Bound<'_, PyAny>) -> PyResult<usize> {
+        let core = self.core();
+        if !core.is_usable() {
+            return Ok(0);
+        }
+        let key = bytes_of(&key)?;
+        let dropped = core.store.invalidate(core.store.key_hash(&key));
+        graveyard::release(py);
+        Ok(dropped)
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        graveyard::release(py);
+        let core = self.core();
+        let stats = if core.generation == fork::generation() {
+            core.store.stats()
+        } else {
+            cachee_core::Stats::default()
+        };
+        let figures = PyDict::new(py);
+        for (name, value) in [
+            ("hits", stats.hits),
+            ("misses", stats.misses),
+            ("coalesced", stats.coalesced),
+            ("stored", stats.stored),
+            ("replaced", stats.replaced),
+            ("evicted", stats.evicted),
+            ("expired", stats.expired),
+            ("invalidated", stats.invalidated),
+            ("removed", stats.removed),
+            ("voided", stats.voided),
+            ("bypass_write_in_flight", stats.bypass_write_in_flight),
+            ("bypass_write_hot", stats.bypass_write_hot),
+            ("bypass_too_large", stats.bypass_too_large),
+            ("too_large", stats.too_large),
+            ("entries", stats.entries),
+            ("leases", stats.leases),
+            ("weight_bytes", stats.weight_bytes),
+            ("capacity_bytes", stats.capacity_bytes),
+        ] {
+            figures.set_item(name, value)?;
+        }
+        Ok(figures)
+    }
+
+    fn links(&self, py: Python<'_>) -> Vec<Py<Link>> {
+        let core = self.core();
+        if core.generation != fork::generation() {
+            return Vec::new();
+        }
+        locked(&core.links).iter().map(|(_, link)| link.clone_ref(py)).collect()
+    }
+
+    fn inspect<'py>(
+        &self,
+        py: Python<'py>,
+        key: Bound<'py, PyAny>,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let core = self.core();
+        if !core.is_usable() {
+            return Ok(Vec::new());
+        }
+        let key = bytes_of(&key)?;
+        let now_ms = clock::now_ms();
+        let rows = core.store.inspect(&key, now_ms);
+        rows.iter()
+            .map(|row| {
+                let shown = PyDict::new(py);
+                shown.set_item("state", state_word(row.state))?;
+                shown.set_item("scope", row.scope)?;
+                let is_command = row.state == InspectedState::Held
+                    || row.state == InspectedState::Loading;
+                let command = is_command.then(|| command_name(row.shape & SHAPE_MASK));
+                shown.set_item("command", command)?;
+                shown.set_item("decoding", row.shape >> 16)?;
+                let args = arguments(&row.args);
+                shown.set_item("args", PyList::new(py, args.iter().map(|arg| PyBytes::new(py, arg)))?)?;
+                shown.set_item("ttl_ms", row.deadline_ms.saturating_sub(now_ms))?;
+                shown.set_item("hits", row.hits)?;
+                shown.set_item("weight_bytes", row.weight_bytes)?;
+                Ok(shown)
+            })
+            .collect()
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        let core = self.core();
+        if core.generation == fork::generation() {
+            core.store.clear();
+            graveyard::release(py);
+        }
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let core = self.core();
+        if core.is_closed.swap(true, Ordering::Relaxed) || core.generation != fork::generation() {
+            return;
+        }
+        core.each_link(py, cachee_net::Link::close);
+        core.store.clear();
+        graveyard::release(py);
+    }
+
+    fn after_fork_in_child(&self) {
+        let mut core = locked(&self.core);
+        if core.generation == fork::generation() {
+            return;
+        }
+        // Nobody else runs in a fresh child: links of the parent are given up one by one. The
+        // mutex may have been held by another of the parent's threads; then the sockets stay open.
+        if let Ok(links) = core.links.try_lock() {
+            for (_, link) in links.iter() {
+                link.get().link.clone().abandon_after_fork();
+            }
+        }
+        let fresh = EngineCore::new(core.settings, core.template.clone());
+        let parents = std::mem::replace(&mut *core, Arc::new(fresh));
+        // Dropping it would lock, join and free what other threads of the parent were using.
+        std::mem::forget(parents);
+    }
+}
+
+/// The bytes of a `str` (as UTF-8) or `bytes` argument.
+fn bytes_of(text: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    if let Ok(bytes) = text.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes().to_vec());
+    }
+    if let Ok(text) = text.cast::<PyString>() {
+        return Ok(text.to_cow()?.as_bytes().to_vec());
+    }
+    Err(PyTypeError::new_err(format!("expected bytes or str, not {}", text.get_type())))
+}
+
+fn state_word(state: InspectedState) -> &'static str {
+    match state {
+        InspectedState::Held => "held",
+        InspectedState::Loading => "loading",
+        InspectedState::WriteInFlight => "write_in_flight",
+        InspectedState::WriteHot => "write_hot",
+    }
+}
+
+/// Undoes `encode_args`.
+fn arguments(mut encoded: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    while let Some((length, rest)) = encoded.split_first_chunk::<4>() {
+        let length = (u32::from_le_bytes(*length) as usize).min(rest.len());
+        let (argument, rest) = rest.split_at(length);
+        found.push(argument);
+        encoded = rest;
+    }
+    found
+}
+
+/// One coherent connection to a server.
+#[pyclass(frozen, module = "cachee._core")]
+pub struct Link {
+    /// The connection itself.
+    pub link: Arc<cachee_net::Link<Value>>,
+    db: u32,
+    address: String,
+    generation: u32,
+}
+
+fn status_words(status: LinkStatus) -> (&'static str, String) {
+    match status {
+        LinkStatus::Connecting => ("connecting", String::new()),
+        LinkStatus::Ready { server, version, .. } => ("ready", format!("{server} {version}")),
+        LinkStatus::Down { reason } => ("down", reason),
+        LinkStatus::Unsupported { reason } => ("unsupported", reason),
+        LinkStatus::Closed => ("closed", String::new()),
+    }
+}
+
+#[pymethods]
+impl Link {
+    fn status(&self) -> (&'static str, String) {
+        if self.generation != fork::generation() {
+            return ("closed", "belongs to the parent process".to_owned());
+        }
+        status_words(self.link.status())
+    }
+
+    fn wait_settled(&self, py: Python<'_>, timeout_s: f64) -> PyResult<(&'static str, String)> {
+        if self.generation != fork::generation() {
+            return Ok(self.status());
+        }
+        let timeout = Duration::try_from_secs_f64(timeout_s)
+            .map_err(|_| PyValueError::new_err("timeout_s must be 0 or more seconds"))?;
+        Ok(status_words(py.detach(|| self.link.wait_settled(timeout))))
+    }
+
+    fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let info = PyDict::new(py);
+        let (status, text) = self.status();
+        info.set_item("status", status)?;
+        info.set_item("text", text)?;
+        info.set_item("address", &self.address)?;
+        info.set_item("db", self.db)?;
+        if self.generation != fork::generation() {
+            return Ok(info);
+        }
+        let now_ms = clock::now_ms();
+        let until_ms = self.link.gate().serve_until_ms();
+        info.set_item("scope", self.link.gate().scope())?;
+        info.set_item("is_serving", now_ms < until_ms)?;
+        info.set_item("serve_for_ms", until_ms.saturating_sub(now_ms))?;
+        if let LinkStatus::Ready { server, version, since_ms } = self.link.status() {
+            info.set_item("server", server)?;
+            info.set_item("version", version)?;
+            info.set_item("ready_for_ms", now_ms.saturating_sub(since_ms))?;
+        }
+        let statistics = self.link.statistics();
+        info.set_item("in_flight", statistics.in_flight)?;
+        info.set_item("connects", statistics.connects)?;
+        info.set_item("fetched", statistics.fetched)?;
+        info.set_item("joined", statistics.joined)?;
+        info.set_item("invalidations", statistics.invalidations)?;
+        info.set_item("flushes", statistics.flushes)?;
+        let bypassed = PyDict::new(py);
+        for (reason, count) in cachee_net::BypassReason::ALL.iter().zip(statistics.bypassed) {
+            bypassed.set_item(reason.as_str(), count)?;
+        }
+        info.set_item("bypassed", bypassed)?;
+        Ok(info)
+    }
+
+    fn barrier(&self, py: Python<'_>) {
+        if self.generation == fork::generation() {
+            py.detach(|| self.link.barrier());
+        }
+    }
+}
