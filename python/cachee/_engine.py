@@ -129,7 +129,7 @@ class Process:
             if not entries:
                 reasons.append("nothing of it is in the L1: not read yet, changed, or evicted")
         ready = any(link.status()[0] == "ready" for link in links)
-        present = any(entry.get("state") == "present" for entry in entries)
+        present = any(entry.get("state") == "held" for entry in entries)
         return Explanation(
             key, present and ready and self.settings.mode == "on", tuple(reasons), entries
         )
