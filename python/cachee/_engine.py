@@ -154,7 +154,8 @@ class Process:
 
 def _link_snapshot(link: _core.Link) -> LinkSnapshot:
     state, reason = link.status()
-    return LinkSnapshot(str(link.info().get("server", "")), state, reason)
+    described = link.info()
+    return LinkSnapshot(f"{described['address']}/{described['db']}", state, reason)
 
 
 _process: Process | None = None

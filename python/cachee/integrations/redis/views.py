@@ -13,6 +13,7 @@ library's, each takes names out of `hot`. Such a client is still answered one st
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 
 from cachee import _core
 from cachee._engine import Process
+from cachee.integrations.redis.callbacks import unwatch_callbacks, watch_callbacks
 from cachee.integrations.redis.commands import Kind, keys_of, kind_of, split_name
 from cachee.integrations.redis.library import Flavour
 from cachee.integrations.redis.mirror import Mirror, Refusal, mirror_pool
@@ -47,6 +49,8 @@ COMMAND_OF_METHOD = {
     "smembers": "SMEMBERS",
 }
 """The hot methods cachee can put a native one in place of, and the command each sends."""
+
+HOT_COMMANDS = frozenset(COMMAND_OF_METHOD.values())
 
 REPLY_METHODS = ("parse_response", "_send_command_parse_response", "_execute_command")
 """Methods that see a raw reply: a class with one of its own decides itself what a reply is."""
@@ -227,8 +231,16 @@ def view_of_client(process: Process, flavour: Flavour, client: Any) -> View:
 def enroll(view: View, client: Any, hook: Callable[..., Any]) -> None:
     """Let native methods answer for a client whose binding is open."""
     serving = view.serving
-    if serving is not None:
-        _core.enroll(client, serving, _hot_names(view, client, hook))
+    if serving is None:
+        return
+    _core.enroll(client, serving, _hot_names(view, client, hook))
+    watch_callbacks(client, HOT_COMMANDS, functools.partial(_enroll_anew, hook))
+
+
+def _enroll_anew(hook: Callable[..., Any], client: Any) -> None:
+    view = vars(client).get(VIEW)
+    if view is not None:
+        enroll(view, client, hook)
 
 
 def forget_views() -> None:
@@ -238,7 +250,8 @@ def forget_views() -> None:
     _completions = None
     _core.withdraw_all()
     for holder in list(_seen):
-        holder.__dict__.pop(VIEW, None)
+        vars(holder).pop(VIEW, None)
+        unwatch_callbacks(holder)
     _seen.clear()
 
 

@@ -1,0 +1,78 @@
+"""Noticing that a client's response callbacks change after native methods answer for it.
+
+A client's `response_callbacks` is a dict that anyone may change, by `set_response_callback` or
+directly; a pipeline shares it. A native method must stop answering for a command the moment it has a
+callback of its own. So at enrolment the dict gets a subclass of its own class, in which changing
+an entry of a hot command (or many at once) enrols the client anew. The dict stays the same object
+and compares as before.
+
+Rejected: looking the callbacks up at every hit (40 ns of the 40 a hit costs), or hooking
+`set_response_callback` alone (the dict is public and changed directly in practice).
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["unwatch_callbacks", "watch_callbacks"]
+
+_MANY = ("update", "clear", "popitem", "__ior__")
+_ONE = ("__setitem__", "__delitem__", "pop", "setdefault")
+_OWNER = "_cachee_changed"
+
+_watching: dict[type, type] = {}
+
+
+def watch_callbacks(client: Any, commands: frozenset[str], changed: Callable[[Any], None]) -> None:
+    """Call `changed(client)` whenever a callback of one of the commands may have changed.
+
+    The client is not kept alive. A dict of another shape (slots, a mapping that is none) is left
+    alone; then nothing is noticed.
+    """
+    callbacks = client.response_callbacks
+    kind = type(callbacks)
+    if kind in _watching.values() or not hasattr(callbacks, "__dict__"):
+        return
+    reference = weakref.ref(client)
+
+    def notice(name: object) -> None:
+        owner = reference()
+        if owner is not None and (name is None or str(name).upper() in commands):
+            changed(owner)
+
+    watching = _watching.get(kind)
+    if watching is None:
+        watching = _watching[kind] = _watching_class(kind)
+    callbacks.__class__ = watching
+    setattr(callbacks, _OWNER, notice)
+
+
+def unwatch_callbacks(client: Any) -> None:
+    """Give the dict its class back."""
+    callbacks = getattr(client, "response_callbacks", None)
+    for kind, watching in _watching.items():
+        if type(callbacks) is watching:
+            delattr(callbacks, _OWNER)
+            callbacks.__class__ = kind
+
+
+def _watching_class(kind: type) -> type:
+    methods = {name: _noticing(getattr(kind, name), many=True) for name in _MANY}
+    methods |= {name: _noticing(getattr(kind, name), many=False) for name in _ONE}
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, **methods})
+
+
+def _noticing(method: Callable[..., Any], *, many: bool) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def noticing(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return method(self, *args, **options)
+        finally:
+            notice = getattr(self, _OWNER, None)
+            if notice is not None:
+                notice(None if many or not args else args[0])
+
+    return noticing
