@@ -146,6 +146,42 @@ mod tests {
     }
 
     #[test]
+    fn absence_is_told_from_a_value() {
+        let is = |name: &[u8], frame: &[u8]| spec_of(name).unwrap().1.answers_missing(frame);
+        for (name, frame) in [
+            (&b"GET"[..], &b"_\r\n"[..]),
+            (b"GET", b"$-1\r\n"),
+            (b"STRLEN", b":0\r\n"),
+            (b"TYPE", b"+none\r\n"),
+            (b"LRANGE", b"*0\r\n"),
+            (b"HGETALL", b"%0\r\n"),
+            (b"SMEMBERS", b"~0\r\n"),
+            (b"HMGET", b"*2\r\n_\r\n_\r\n"),
+            (b"SMISMEMBER", b"*2\r\n:0\r\n:0\r\n"),
+            (b"GETRANGE", b"$0\r\n\r\n"),
+        ] {
+            assert!(is(name, frame), "{}", frame.escape_ascii());
+        }
+        for (name, frame) in [
+            (&b"GET"[..], &b"$1\r\n0\r\n"[..]),
+            (b"GET", b"$0\r\n\r\n"),
+            (b"EXISTS", b":1\r\n"),
+            (b"TYPE", b"+string\r\n"),
+            (b"LRANGE", b"*1\r\n$0\r\n\r\n"),
+            (b"HMGET", b"*2\r\n_\r\n$1\r\na\r\n"),
+            (b"SMEMBERS", b"~1\r\n$1\r\na\r\n"),
+            (b"ZRANK", b":0\r\n"),
+            (b"BITPOS", b":0\r\n"),
+            (b"BITPOS", b":-1\r\n"),
+            (b"LPOS", b"*1\r\n:0\r\n"),
+            (b"GET", b""),
+            (b"HMGET", b"*1\r\n"),
+        ] {
+            assert!(!is(name, frame), "{}", frame.escape_ascii());
+        }
+    }
+
+    #[test]
     fn the_table_is_sorted_for_the_search() {
         let names: Vec<_> = table::COMMANDS.iter().map(|spec| spec.name).collect();
         let mut sorted = names.clone();

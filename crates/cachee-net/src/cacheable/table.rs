@@ -1,6 +1,7 @@
 //! The list itself, sorted by name; a command's place in it is its shape.
 
 use super::Resp2Shape::{self, Generic, Pairs, Unknown};
+use crate::resp::{Node, Reader};
 
 /// Which fields of a hash a reply speaks of. On servers with expiring fields the key's own TTL
 /// does not bound it.
@@ -30,9 +31,28 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// A missing key answers 0 (or zeros), and 0 answers nothing else than a missing key would.
-    pub fn zero_when_missing(&self) -> bool {
-        !(matches!(self.name, "LPOS" | "ZRANK" | "ZREVRANK") || self.name.starts_with("JSON."))
+    /// Is this reply what a missing key answers? Then it stays true when the key has just gone.
+    /// Null and empty aggregates always are. Zeros are, except where 0 counts something else
+    /// (`ZRANK` of the first member); an empty string only where a key that holds one and a
+    /// missing key answer the same.
+    pub fn answers_missing(&self, frame: &[u8]) -> bool {
+        let zero = !matches!(self.name, "BITPOS" | "LPOS" | "ZRANK" | "ZREVRANK")
+            && !self.name.starts_with("JSON.");
+        let empty = matches!(self.name, "GETRANGE" | "SUBSTR");
+        let scalar = |node: Node<'_>| match node {
+            Node::Null => true,
+            Node::Integer(0) => zero,
+            Node::Bulk(b"") => empty,
+            Node::Simple(text) => text == b"none",
+            _ => false,
+        };
+        let mut reader = Reader::new(frame);
+        match reader.next() {
+            Some(Node::Map(0) | Node::Set(0)) => true,
+            Some(Node::Array(count)) => (0..count).all(|_| reader.next().is_some_and(scalar)),
+            Some(node) => scalar(node),
+            None => false,
+        }
     }
 }
 

@@ -40,10 +40,10 @@ use super::inbound::Frame;
 use super::outcome::{BypassReason, Outcome, Read};
 use super::ttl::{TtlLearner, least_field_ttl_ms};
 use super::{LinkStatistics, LinkStatus, LinkValue, Request};
-use crate::cacheable::{Fields, Spec, spec};
+use crate::cacheable::{Fields, spec};
 use crate::commands::CommandTable;
 use crate::config::{LinkConfig, Tracking};
-use crate::resp::{Node, ProtocolError, Reader, encode_command, is_absent};
+use crate::resp::{Node, ProtocolError, Reader, encode_command};
 
 /// Bytes waiting for the socket, at most; beyond it reads are left to the callers.
 const OUT_BYTES_MAX: usize = 8 << 20;
@@ -450,8 +450,9 @@ impl State {
             Some(-1) => self.learner.learn(flight.prefix, false),
             // The key is gone. What was read of it stands only if it is what its absence answers.
             Some(-2) => {
-                let zero = spec(flight.shape).is_some_and(Spec::zero_when_missing);
-                let is_absent = flight.reply.as_ref().is_some_and(|reply| is_absent(reply, zero));
+                let is_absent = flight.reply.as_ref().is_some_and(|reply| {
+                    spec(flight.shape).is_some_and(|spec| spec.answers_missing(reply))
+                });
                 if !is_absent {
                     flight.deadline_ms = 0;
                 }

@@ -12,5 +12,5 @@ mod scan;
 
 pub use encode::{command_bytes, encode_command};
 pub use error::ProtocolError;
-pub use node::{Node, Reader, is_absent};
+pub use node::{Node, Reader};
 pub use scan::{DEPTH_MAX, LINE_BYTES_MAX, Scan, Scanner};

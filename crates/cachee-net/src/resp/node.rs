@@ -193,25 +193,6 @@ fn verbatim(payload: &[u8]) -> Node<'_> {
     }
 }
 
-/// Is this what a read of a missing key answers? Then it stays true when the key has just gone.
-/// An empty string is not among it (a key may hold one), and 0 only where the caller says so
-/// (`ZRANK` answers 0 for the first member).
-pub fn is_absent(frame: &[u8], zero_when_missing: bool) -> bool {
-    let scalar = |node: Node<'_>| match node {
-        Node::Null => true,
-        Node::Integer(0) => zero_when_missing,
-        Node::Simple(text) => text == b"none",
-        _ => false,
-    };
-    let mut reader = Reader::new(frame);
-    match reader.next() {
-        Some(Node::Map(0) | Node::Set(0)) => true,
-        Some(Node::Array(count)) => (0..count).all(|_| reader.next().is_some_and(scalar)),
-        Some(node) => scalar(node),
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,38 +214,6 @@ mod tests {
         }
         assert!(reader.is_at_end());
         assert_eq!(reader.next(), None);
-    }
-
-    #[test]
-    fn absence_is_told_from_a_value() {
-        let is = |frame: &[u8]| is_absent(frame, true);
-        for frame in [
-            &b"_\r\n"[..],
-            b"$-1\r\n",
-            b":0\r\n",
-            b"+none\r\n",
-            b"*0\r\n",
-            b"%0\r\n",
-            b"~0\r\n",
-            b"*2\r\n_\r\n_\r\n",
-            b"*2\r\n:0\r\n:0\r\n",
-        ] {
-            assert!(is(frame), "{}", frame.escape_ascii());
-        }
-        for frame in [
-            &b"$1\r\n0\r\n"[..],
-            b"$0\r\n\r\n",
-            b":1\r\n",
-            b"+string\r\n",
-            b"*1\r\n$1\r\na\r\n",
-            b"*2\r\n_\r\n:1\r\n",
-            b"~1\r\n:0\r\n",
-            b"",
-            b"*1\r\n",
-        ] {
-            assert!(!is(frame), "{}", frame.escape_ascii());
-        }
-        assert!(!is_absent(b":0\r\n", false));
     }
 
     #[test]

@@ -1,0 +1,335 @@
+//! Against a real server, started here: `CACHEE_TEST_VALKEY` is the path of `valkey-server`.
+
+mod support;
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cachee_net::{Effect, Endpoint, LinkConfig, LinkStatus, Outcome, Tracking};
+use support::{Client, bulk};
+
+struct Valkey {
+    child: Child,
+    port: u16,
+    socket: PathBuf,
+}
+
+impl Valkey {
+    /// `None`, with a line saying so, when no server is named.
+    fn start(options: &[&str]) -> Option<Self> {
+        let Some(path) = std::env::var_os("CACHEE_TEST_VALKEY") else {
+            eprintln!("skipped: CACHEE_TEST_VALKEY does not name a valkey-server");
+            return None;
+        };
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let socket = std::env::temp_dir().join(format!("cachee-{}-{port}", std::process::id()));
+        let child = Command::new(path)
+            .args(["--save", "", "--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--unixsocket", &socket.to_string_lossy()])
+            .args(options)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("CACHEE_TEST_VALKEY can be started");
+        let server = Self { child, port, socket };
+        let start = std::time::Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < support::LIMIT, "the server does not start");
+            std::thread::yield_now();
+        }
+        Some(server)
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: self.port }
+    }
+
+    fn open(&self, configure: impl FnOnce(&mut LinkConfig)) -> Client {
+        let client = Client::open(self.endpoint(), configure);
+        client.until_ready();
+        client
+    }
+
+    fn writer(&self) -> Writer {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Writer { stream: BufReader::new(stream) }
+    }
+}
+
+impl Drop for Valkey {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Somebody else's connection.
+struct Writer {
+    stream: BufReader<TcpStream>,
+}
+
+impl Writer {
+    /// Runs one inline command whose reply is a line or a short bulk string.
+    fn run(&mut self, line: &str) -> String {
+        self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        let mut reply = String::new();
+        self.stream.read_line(&mut reply).unwrap();
+        if reply.starts_with('$') && reply != "$-1\r\n" {
+            self.stream.read_line(&mut reply).unwrap();
+        }
+        reply
+    }
+}
+
+fn get(client: &Client, line: &str) -> String {
+    for _ in 0..100 {
+        if let Some(value) = client.hit(line) {
+            return value;
+        }
+        match client.wait(line) {
+            Outcome::Reply(frame) => return support::text(&frame),
+            Outcome::Present => {}
+            Outcome::Bypass(reason) => panic!("{line}: {reason:?}"),
+        }
+    }
+    panic!("{line}: neither present nor absent");
+}
+
+#[test]
+fn foreign_writes_of_every_kind_are_seen() {
+    let Some(server) = Valkey::start(&[]) else { return };
+    let client = server.open(|_| {});
+    let mut writer = server.writer();
+    assert_eq!(get(&client, "GET k"), "_\r\n");
+    assert!(client.hit("GET k").is_some(), "nil is remembered");
+    for write in [
+        "SET k 1",
+        "APPEND k 2",
+        "EXPIRE k 1000",
+        "PERSIST k",
+        "RENAME k j",
+        "RENAME j k",
+        "EVAL \"return redis.call('SET','k','x')\" 0",
+        "GETDEL k",
+        "RESTORE k 0 x",
+        "SET k 2",
+        "FLUSHDB",
+    ] {
+        get(&client, "GET k");
+        client.until("stored", || client.hit("GET k").is_some());
+        let reply = writer.run(write);
+        if reply.starts_with('-') {
+            continue; // RESTORE of nonsense changes nothing
+        }
+        client.until(write, || client.hit("GET k").is_none());
+    }
+}
+
+#[test]
+fn every_cacheable_command_is_understood() {
+    let Some(server) = Valkey::start(&[]) else { return };
+    let client = server.open(|_| {});
+    let mut writer = server.writer();
+    for line in [
+        "SET s hello",
+        "HSET h a 1 b 2",
+        "SADD set a b",
+        "ZADD z 1 a 2.5 b",
+        "RPUSH l a b c",
+        "GEOADD g 13.361389 38.115556 Palermo 15.087269 37.502669 Catania",
+        "XADD x 1-1 f v",
+    ] {
+        assert!(!writer.run(line).starts_with('-'), "{line}");
+    }
+    for line in [
+        "GET s",
+        "STRLEN s",
+        "GETRANGE s 0 2",
+        "SUBSTR s 0 2",
+        "GETBIT s 1",
+        "BITCOUNT s",
+        "BITPOS s 1",
+        "BITFIELD_RO s GET u8 0",
+        "EXISTS s",
+        "TYPE s",
+        "HGET h a",
+        "HMGET h a x",
+        "HGETALL h",
+        "HKEYS h",
+        "HVALS h",
+        "HLEN h",
+        "HEXISTS h a",
+        "HSTRLEN h a",
+        "SMEMBERS set",
+        "SISMEMBER set a",
+        "SMISMEMBER set a x",
+        "SCARD set",
+        "ZRANGE z 0 -1 WITHSCORES",
+        "ZREVRANGE z 0 -1",
+        "ZRANGEBYSCORE z 0 9 WITHSCORES",
+        "ZREVRANGEBYSCORE z 9 0",
+        "ZRANGEBYLEX z - +",
+        "ZREVRANGEBYLEX z + -",
+        "ZSCORE z a",
+        "ZMSCORE z a x",
+        "ZRANK z b",
+        "ZREVRANK z b",
+        "ZCARD z",
+        "ZCOUNT z 0 9",
+        "ZLEXCOUNT z - +",
+        "LRANGE l 0 -1",
+        "LLEN l",
+        "LINDEX l 0",
+        "LPOS l b",
+        "GEOPOS g Palermo",
+        "GEODIST g Palermo Catania",
+        "GEOHASH g Palermo",
+        "GEOSEARCH g FROMMEMBER Palermo BYRADIUS 200 km ASC",
+        "GEORADIUS_RO g 15 37 200 km",
+        "GEORADIUSBYMEMBER_RO g Palermo 200 km",
+        "XLEN x",
+        "XRANGE x - +",
+        "XREVRANGE x + -",
+    ] {
+        let reply = get(&client, line);
+        assert!(!reply.starts_with('-'), "{line}: {reply}");
+        assert_eq!(client.hit(line).as_ref(), Some(&reply), "{line}");
+        let missing = line.replacen(line.split(' ').nth(1).unwrap(), "missing", 1);
+        let reply = get(&client, &missing);
+        // Which of its answers means absence depends on what bit was asked for.
+        let expected = (!line.starts_with("BITPOS")).then_some(reply);
+        assert_eq!(client.hit(&missing), expected, "{missing}");
+    }
+}
+
+#[test]
+fn the_servers_own_description_of_its_commands_is_read() {
+    let Some(server) = Valkey::start(&[]) else { return };
+    let client = server.open(|_| {});
+    let table = client.link.commands().expect("allowed by default");
+    assert!(table.len() > 300);
+    assert_eq!(table.effect(&[b"mset", b"a", b"1", b"b", b"2"]), Effect::Writes(vec![b"a", b"b"]));
+}
+
+#[test]
+fn users_databases_sockets_and_modes() {
+    let Some(server) = Valkey::start(&["--requirepass", "secret"]) else { return };
+    struct Password(&'static str);
+    impl cachee_net::Credentials for Password {
+        fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, String> {
+            Ok(Some((None, self.0.as_bytes().to_vec())))
+        }
+    }
+    let mut writer = server.writer();
+    writer.run("AUTH secret");
+    writer.run("SELECT 3");
+    writer.run("SET p:k three");
+    for tracking in [Tracking::Default, Tracking::OptIn, Tracking::Broadcast(vec![b"p:".to_vec()])]
+    {
+        let endpoint = Endpoint::Unix { path: server.socket.clone() };
+        let client = Client::open(endpoint, |config| {
+            config.credentials = Some(std::sync::Arc::new(Password("secret")));
+            config.db = 3;
+            config.tracking = tracking.clone();
+        });
+        client.until_ready();
+        assert_eq!(get(&client, "GET p:k"), bulk("three"), "{tracking:?}");
+        assert_eq!(client.hit("GET p:k"), Some(bulk("three")));
+        writer.run("SET p:k three");
+        client.until("invalidated", || client.hit("GET p:k").is_none());
+    }
+    let wrong = Client::open(server.endpoint(), |config| {
+        config.credentials = Some(std::sync::Arc::new(Password("wrong")));
+    });
+    let status = wrong.link.wait_settled(support::LIMIT);
+    assert!(matches!(status, LinkStatus::Unsupported { .. }), "{status:?}");
+}
+
+#[test]
+fn an_entry_is_gone_when_its_key_expires() {
+    let Some(server) = Valkey::start(&[]) else { return };
+    let client = server.open(|_| {});
+    let mut writer = server.writer();
+    let before_ms = cachee_net::clock::now_ms();
+    writer.run("SET k v PX 150");
+    assert_eq!(get(&client, "GET k"), bulk("v"));
+    while client.hit("GET k").is_some() {
+        std::thread::yield_now();
+    }
+    assert!(cachee_net::clock::now_ms() <= before_ms + 150 + 20);
+    client.until("gone", || get(&client, "GET k") == "_\r\n");
+}
+
+#[test]
+fn a_killed_connection_comes_back_with_nothing_old() {
+    let Some(server) = Valkey::start(&[]) else { return };
+    let client = server.open(|_| {});
+    let mut writer = server.writer();
+    writer.run("SET k old");
+    get(&client, "GET k");
+    let connects = client.link.statistics().connects;
+    writer.run("CLIENT KILL TYPE normal");
+    writer.run("SET k new");
+    client.until("reconnected", || client.link.statistics().connects > connects);
+    client.until_ready();
+    assert_eq!(get(&client, "GET k"), bulk("new"));
+}
+
+/// Threads read through one link while others write with versions: no reader ever sees a version
+/// go back further than the bound allows, which over loopback means: not after a barrier.
+#[test]
+fn under_load_no_reader_goes_back_and_a_barrier_shows_every_write() {
+    let Some(server) = Valkey::start(&[]) else { return };
+    let client = server.open(|config| config.max_staleness_ms = 1_000);
+    const KEYS: usize = 16;
+    const ROUNDS: usize = 400;
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut seen: HashMap<usize, u64> = HashMap::new();
+                let mut at = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    at = (at + 7) % KEYS;
+                    let line = format!("GET key:{at}");
+                    let value = match client.hit(&line) {
+                        Some(value) => value,
+                        None => match client.wait(&line) {
+                            Outcome::Reply(frame) => support::text(&frame),
+                            _ => continue,
+                        },
+                    };
+                    let version = version(&value);
+                    let last = seen.insert(at, version).unwrap_or(0);
+                    assert!(version >= last, "key:{at} went from {last} to {version}");
+                }
+            });
+        }
+        let mut writer = server.writer();
+        for round in 1..=ROUNDS {
+            let at = round % KEYS;
+            // As a script with keys nobody declared: only the barrier makes it visible.
+            writer.run(&format!("EVAL \"return redis.call('SET','key:{at}','{round}').ok\" 0"));
+            client.link.barrier();
+            let line = format!("GET key:{at}");
+            let value = match client.hit(&line) {
+                Some(value) => value,
+                None => match client.wait(&line) {
+                    Outcome::Reply(frame) => support::text(&frame),
+                    _ => continue,
+                },
+            };
+            assert_eq!(version(&value), round as u64, "the writer's own read");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(client.link.statistics().connects, 1);
+}
+
+fn version(frame: &str) -> u64 {
+    frame.split("\r\n").nth(1).and_then(|value| value.parse().ok()).unwrap_or(0)
+}
