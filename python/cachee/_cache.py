@@ -11,6 +11,7 @@ the later one to store wins, as with two calls of `set`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable
@@ -88,10 +89,8 @@ class _AsyncFlight:
     def finish(self, value: Any, error: BaseException | None) -> None:
         """Hand the end to every waiter; a waiter whose loop is closed is gone."""
         for loop, future in self.waiters:
-            try:
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, future, value, error)
-            except RuntimeError:
-                continue
 
 
 def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:

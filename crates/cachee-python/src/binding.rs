@@ -347,8 +347,7 @@ impl Binding {
                     }
                 };
                 // SAFETY: an owned reference.
-                looked.replies[index] =
-                    (!reply.is_null()).then(|| unsafe { Kept::new(reply) });
+                looked.replies[index] = (!reply.is_null()).then(|| unsafe { Kept::new(reply) });
             }
         }
         if !looked.missing.is_empty() {
@@ -561,11 +560,7 @@ impl Binding {
 }
 
 /// What `submit` and `submit_many` return or complete with.
-pub fn finished(
-    py: Python<'_>,
-    mut replies: Vec<Py<PyAny>>,
-    single: bool,
-) -> PyResult<Py<PyAny>> {
+pub fn finished(py: Python<'_>, mut replies: Vec<Py<PyAny>>, single: bool) -> PyResult<Py<PyAny>> {
     if single {
         return Ok(replies.swap_remove(0));
     }

@@ -36,9 +36,8 @@ impl Encoding {
     /// only the client knows (subclasses of numbers, buffers).
     fn bytes<'a>(&self, argument: &'a Bound<'_, PyAny>) -> Option<Cow<'a, [u8]>> {
         // SAFETY: reads the type of a live object.
-        let (is_str, is_bytes) = unsafe {
-            (is_exact_str(argument.as_ptr()), is_exact_bytes(argument.as_ptr()))
-        };
+        let (is_str, is_bytes) =
+            unsafe { (is_exact_str(argument.as_ptr()), is_exact_bytes(argument.as_ptr())) };
         if is_bytes {
             return argument.cast::<PyBytes>().ok().map(|bytes| Cow::Borrowed(bytes.as_bytes()));
         }
@@ -68,11 +67,8 @@ impl Encoding {
         };
         // SAFETY: terminated strings; the result is a new bytes object or null.
         unsafe {
-            let encoded = ffi::PyUnicode_AsEncodedString(
-                text.as_ptr(),
-                encoding.as_ptr(),
-                errors.as_ptr(),
-            );
+            let encoded =
+                ffi::PyUnicode_AsEncodedString(text.as_ptr(), encoding.as_ptr(), errors.as_ptr());
             if encoded.is_null() {
                 ffi::PyErr_Clear();
                 return None;

@@ -130,8 +130,7 @@ impl EngineCore {
 
     /// What the commands change: the dependencies, and whether more than those.
     fn write_of(&self, commands: &[Bound<'_, PyTuple>], encoding: &Encoding) -> Write {
-        let tables =
-            locked(&self.links).iter().find_map(|(_, link)| link.get().link.commands());
+        let tables = locked(&self.links).iter().find_map(|(_, link)| link.get().link.commands());
         let mut write = Write::default();
         for command in commands {
             let arguments = crate::command::elements(command);
@@ -271,7 +270,9 @@ impl Engine {
                 break;
             }
             seen += known.len();
-            if let Some((_, link)) = known.into_iter().find(|(known, _)| known.equals(py, &identity)) {
+            if let Some((_, link)) =
+                known.into_iter().find(|(known, _)| known.equals(py, &identity))
+            {
                 return Ok(link);
             }
         }
@@ -399,13 +400,16 @@ impl Engine {
                 let shown = PyDict::new(py);
                 shown.set_item("state", state_word(row.state))?;
                 shown.set_item("scope", row.scope)?;
-                let is_command = row.state == InspectedState::Held
-                    || row.state == InspectedState::Loading;
+                let is_command =
+                    row.state == InspectedState::Held || row.state == InspectedState::Loading;
                 let command = is_command.then(|| command_name(row.shape & SHAPE_MASK));
                 shown.set_item("command", command)?;
                 shown.set_item("decoding", row.shape >> 16)?;
                 let args = arguments(&row.args);
-                shown.set_item("args", PyList::new(py, args.iter().map(|arg| PyBytes::new(py, arg)))?)?;
+                shown.set_item(
+                    "args",
+                    PyList::new(py, args.iter().map(|arg| PyBytes::new(py, arg)))?,
+                )?;
                 shown.set_item("ttl_ms", row.deadline_ms.saturating_sub(now_ms))?;
                 shown.set_item("hits", row.hits)?;
                 shown.set_item("weight_bytes", row.weight_bytes)?;

@@ -6,10 +6,10 @@
 //! binding answers. Anything but a plain hit goes to the method that was there before.
 
 use crate::binding::{BindingCore, Hit};
+use crate::clients;
 use crate::raw::{Obj, Table, entry, fastcall_keywords, text_or_bytes};
 use crate::ready::ready;
 use crate::value::handed_out;
-use crate::clients;
 use cachee_net::Resp2Shape::Generic;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;

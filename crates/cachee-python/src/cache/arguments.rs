@@ -85,11 +85,9 @@ pub(super) unsafe fn bind<const N: usize>(
         let named = if names.is_null() { 0 } else { ffi::PyTuple_Size(names) as usize };
         let py = Python::assume_attached();
         for index in 0..named {
-            let name = Bound::from_borrowed_ptr(
-                py,
-                ffi::PyTuple_GetItem(names, index as ffi::Py_ssize_t),
-            )
-            .extract::<String>()?;
+            let name =
+                Bound::from_borrowed_ptr(py, ffi::PyTuple_GetItem(names, index as ffi::Py_ssize_t))
+                    .extract::<String>()?;
             match parameters.iter().position(|parameter| *parameter == name) {
                 Some(place) if bound[place].is_null() => {
                     bound[place] = *arguments.add(count + index);

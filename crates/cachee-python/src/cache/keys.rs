@@ -114,6 +114,9 @@ impl Inner {
     }
 }
 
+/// So often a comparison may insert entries before the search for its key is given up.
+const RESTARTS_MAX: u32 = 16;
+
 /// Finds a key of any kind, counting nothing. May run Python code; no borrow is alive then.
 ///
 /// # Safety
@@ -121,14 +124,30 @@ impl Inner {
 pub(super) unsafe fn find(object: Obj, key: Obj, hash: u64) -> Found {
     // SAFETY: every borrow ends before a comparison; compared keys are kept alive through it.
     unsafe {
-        let mut foreign = false;
-        let found = inner(object).find_plain(key, hash, &mut foreign);
-        if let Some(id) = found {
-            return Found::At(id);
+        for _ in 0..RESTARTS_MAX {
+            let mut foreign = false;
+            if let Some(id) = inner(object).find_plain(key, hash, &mut foreign) {
+                return Found::At(id);
+            }
+            if !foreign {
+                return Found::Absent;
+            }
+            let insertions = inner(object).insertions;
+            match compare_candidates(object, key, hash) {
+                // A comparison has put something in: it may be this very key.
+                Found::Absent if inner(object).insertions != insertions => {}
+                found => return found,
+            }
         }
-        if !foreign {
-            return Found::Absent;
-        }
+        let message = c"comparing the key keeps changing the cache";
+        ffi::PyErr_SetString(ffi::PyExc_RuntimeError, message.as_ptr());
+        Found::Raised
+    }
+}
+
+unsafe fn compare_candidates(object: Obj, key: Obj, hash: u64) -> Found {
+    // SAFETY: as find.
+    unsafe {
         let candidates: Vec<SlotId> = inner(object).shard.candidates(hash).collect();
         for id in candidates {
             let Some(stored) = inner(object).shard.slot(id).map(|(stored, _)| stored.as_ptr())

@@ -75,8 +75,7 @@ pub(super) unsafe extern "C" fn begin_load(
 unsafe fn end(object: Obj, token: Obj) -> PyResult<Option<Load>> {
     // SAFETY: called with live objects; the borrow comes after the conversion.
     unsafe {
-        let token: u64 =
-            Bound::from_borrowed_ptr(Python::assume_attached(), token).extract()?;
+        let token: u64 = Bound::from_borrowed_ptr(Python::assume_attached(), token).extract()?;
         let loads = &mut inner(object).loads;
         let place = loads.iter().position(|load| load.token == token);
         Ok(place.map(|place| loads.swap_remove(place)))
@@ -102,8 +101,7 @@ pub(super) unsafe extern "C" fn finish_load(
             let key = Bound::from_owned_ptr(py, load.key.as_ptr());
             let mut stored = false;
             if !load.void {
-                let mut terms =
-                    Terms::read(py, object, *arguments.add(2), ptr::null_mut())?;
+                let mut terms = Terms::read(py, object, *arguments.add(2), ptr::null_mut())?;
                 terms.dependencies = load.dependencies;
                 stored = store(py, object, key.as_ptr(), *arguments.add(1), &terms)?;
             }

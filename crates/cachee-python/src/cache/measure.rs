@@ -49,10 +49,8 @@ pub(super) unsafe fn weight_bytes(
             return Ok(key + measured(&Bound::from_borrowed_ptr(py, value), DEPTH, &mut budget)?);
         }
         let sizer = Bound::from_borrowed_ptr(py, sizer);
-        let size = sizer.call1((
-            Bound::from_borrowed_ptr(py, key),
-            Bound::from_borrowed_ptr(py, value),
-        ))?;
+        let size = sizer
+            .call1((Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)))?;
         let bytes: i64 = size.extract().map_err(|_| {
             PyTypeError::new_err(format!("sizer must return bytes as an int, not {size:?}"))
         })?;
@@ -69,7 +67,10 @@ fn own_bytes(object: &Bound<'_, PyAny>) -> PyResult<usize> {
         if is_exact_bytes(object.as_ptr()) {
             return Ok(heap_bytes(BYTES_HEAD + ffi::PyBytes_Size(object.as_ptr()) as usize));
         }
-        if object.is_none() || object.is_instance_of::<PyBool>() || object.is_instance_of::<PyType>() {
+        if object.is_none()
+            || object.is_instance_of::<PyBool>()
+            || object.is_instance_of::<PyType>()
+        {
             return Ok(0);
         }
         let getsizeof = Bound::from_borrowed_ptr(object.py(), *GETSIZEOF.get());

@@ -64,6 +64,8 @@ struct Inner {
     timed: bool,
     /// Some key was stored whose equality may run Python code.
     foreign_keys: bool,
+    /// Entries put in so far: tells a search whether a comparison has put one in.
+    insertions: u64,
     /// Milliseconds every new entry lives, u64::MAX for ever.
     ttl_ms: u64,
     /// Added to the clock; moved only by tests.
@@ -220,9 +222,8 @@ pub fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: spec and slots live through the call; METHODS lives for ever. The GIL is held.
-    let made = unsafe {
-        Bound::from_owned_ptr_or_err(module.py(), ffi::PyType_FromSpec(&raw mut spec))?
-    };
+    let made =
+        unsafe { Bound::from_owned_ptr_or_err(module.py(), ffi::PyType_FromSpec(&raw mut spec))? };
     keys::init(module.py())?;
     measure::init(module.py())?;
     module.add("Cache", made)
@@ -283,6 +284,7 @@ fn construct(positional: &Bound<'_, PyTuple>, named: Option<Bound<'_, PyDict>>) 
         seed: RandomState::new().hash_one(0_u64),
         timed: false,
         foreign_keys: false,
+        insertions: 0,
         ttl_ms,
         clock_offset_ms: 0,
         sizer,
@@ -304,11 +306,7 @@ unsafe extern "C" fn dealloc(object: Obj) {
     }
 }
 
-unsafe extern "C" fn traverse(
-    object: Obj,
-    visit: ffi::visitproc,
-    argument: *mut c_void,
-) -> c_int {
+unsafe extern "C" fn traverse(object: Obj, visit: ffi::visitproc, argument: *mut c_void) -> c_int {
     // SAFETY: the collector calls with a live object; visiting runs no Python code.
     unsafe {
         let found = visit(ffi::Py_TYPE(object).cast(), argument);
@@ -320,7 +318,8 @@ unsafe extern "C" fn traverse(
         };
         let entries = state.shard.iter().flat_map(|(_, key, value)| [key.as_ptr(), value.as_ptr()]);
         let loads = state.loads.iter().map(|load| load.key.as_ptr());
-        for reference in entries.chain(loads).chain((!state.sizer.is_null()).then_some(state.sizer)) {
+        for reference in entries.chain(loads).chain((!state.sizer.is_null()).then_some(state.sizer))
+        {
             let found = visit(reference, argument);
             if found != 0 {
                 return found;

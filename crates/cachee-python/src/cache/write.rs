@@ -89,6 +89,7 @@ pub(super) unsafe fn store(
         let state = inner(object);
         let by_identity = !plain || state.foreign_keys;
         state.foreign_keys |= !plain;
+        state.insertions += 1;
         loads::void_key(state, hash);
         let deadline_ms = state.deadline_ms(terms.ttl_ms);
         let inserted = state.shard.insert(
@@ -177,13 +178,9 @@ pub(super) unsafe extern "C" fn set_many(
             let mut stored = 0_usize;
             for pair in pairs.try_iter()? {
                 let pair = pair?;
-                let pair = pair
-                    .cast::<PyTuple>()
-                    .ok()
-                    .filter(|pair| pair.len() == 2)
-                    .ok_or_else(|| {
-                        PyTypeError::new_err("items must be a mapping or pairs of (key, value)")
-                    })?;
+                let pair = pair.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2).ok_or_else(
+                    || PyTypeError::new_err("items must be a mapping or pairs of (key, value)"),
+                )?;
                 let (key, value) = (pair.get_item(0)?, pair.get_item(1)?);
                 stored += usize::from(store(py, object, key.as_ptr(), value.as_ptr(), &terms)?);
             }
@@ -196,9 +193,7 @@ pub(super) unsafe extern "C" fn set_many(
 pub(super) unsafe extern "C" fn delete(object: Obj, key: Obj) -> Obj {
     // SAFETY: called by the interpreter with live objects.
     unsafe {
-        entry(ptr::null_mut(), |py| {
-            Ok(ffi::PyBool_FromLong(remove(py, object, key)?.into()))
-        })
+        entry(ptr::null_mut(), |py| Ok(ffi::PyBool_FromLong(remove(py, object, key)?.into())))
     }
 }
 
