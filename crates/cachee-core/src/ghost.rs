@@ -14,6 +14,8 @@
 //! pair (forgets half at once).
 
 const WAYS: usize = 8;
+/// Fewer buckets than this fill too unevenly.
+const MIN_BUCKETS: usize = 8;
 
 /// Fingerprints of what was evicted lately.
 pub(crate) struct Ghost {
@@ -35,7 +37,7 @@ impl Ghost {
     /// Grows by a quarter, so that no single eviction has to make room for the whole table.
     #[cold]
     fn grow(&mut self) {
-        let wanted = (self.slots.len() * 5 / 4 + 1).next_multiple_of(WAYS);
+        let wanted = (self.slots.len() * 5 / 4 + 1).next_multiple_of(WAYS).max(MIN_BUCKETS * WAYS);
         let old = std::mem::replace(&mut self.slots, vec![0; wanted]);
         for slot in old {
             if self.is_remembered(slot) {

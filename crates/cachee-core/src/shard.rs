@@ -327,7 +327,7 @@ impl<K, V> Shard<K, V> {
             Cause::Remove => self.stats.removed += 1,
         }
         if is_known && matches!(cause, Cause::Invalidate | Cause::Expire) {
-            self.policy.remember(tag);
+            self.policy.remember(tag, self.slab.hot.len());
         }
         let pair = self.slab.remove(slot);
         self.dropped.push(pair);
