@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 import psycopg
+from psycopg.rows import dict_row
 from redis import Redis
 from redis.client import Pipeline
 
@@ -20,9 +21,10 @@ FLAG_COUNT = 40
 FIRST_REVISION = 1
 GRANTED_COUNT = 12
 ORDERS_PER_ACCOUNT = 12
+ORDER_COLUMNS = "account_id, product, amount_cents, created_at"
 SEED_BATCH = 500
 SESSION_TTL_S = 1800
-SUMMARY_TTL_S = 300
+SUMMARY_TTL_S = 600
 ZIPF_EXPONENT = 1.0
 
 ALL_PERMISSIONS = [
@@ -41,12 +43,12 @@ TABLES = """
 """
 INDEX = "CREATE INDEX ON orders (account_id, created_at DESC); ANALYZE;"
 
-SUMMARY_QUERY = """
+SUMMARIES_QUERY = """
     SELECT a.name, a.plan, a.revision, count(*) AS orders,
            sum(o.amount_cents)::bigint AS spent_cents,
            avg(o.amount_cents)::float8 AS mean_cents, max(o.created_at)::text AS last_order_at
     FROM accounts a JOIN orders o ON o.account_id = a.id
-    WHERE a.id = %s GROUP BY a.id
+    WHERE a.id BETWEEN %s AND %s GROUP BY a.id ORDER BY a.id
 """
 
 
@@ -115,29 +117,39 @@ def put_permissions(pipeline: Pipeline, account: int, revision: int) -> None:
     pipeline.sadd(permissions_key(account), *permissions_value(account, revision))
 
 
+def summaries(database: psycopg.Connection, first: int, last: int) -> list[str]:
+    """The figures of these accounts as the application keeps them, in order."""
+    with database.cursor(row_factory=dict_row) as cursor:
+        return [json.dumps(row) for row in cursor.execute(SUMMARIES_QUERY, (first, last))]
+
+
 def fill(redis: Redis, database: psycopg.Connection, accounts: int) -> None:
-    """Empty both stores and put the first revision of everything there."""
-    redis.flushall()
-    pipeline = redis.pipeline(transaction=False)
-    pipeline.hset("flags", items=flags_value(FIRST_REVISION))
-    for account in range(accounts):
-        value = session_value(account, FIRST_REVISION)
-        pipeline.set(session_key(account), value, ex=SESSION_TTL_S)
-        put_permissions(pipeline, account, FIRST_REVISION)
-        if account % SEED_BATCH == 0:
-            pipeline.execute()
-    pipeline.execute()
+    """Empty both stores and put the first revision of everything there.
+
+    It is the state of an application long in service: what it keeps in Redis itself is there, and
+    runs out at moments spread over the whole of its TTL.
+    """
     with database.cursor() as cursor:
         cursor.execute(TABLES)
         with cursor.copy("COPY accounts FROM STDIN") as copy:
             for account in range(accounts):
                 copy.write_row((account, f"Account {account}", "team", FIRST_REVISION))
-        with cursor.copy(
-            "COPY orders (account_id, product, amount_cents, created_at) FROM STDIN"
-        ) as copy:
+        with cursor.copy(f"COPY orders ({ORDER_COLUMNS}) FROM STDIN") as copy:
             for row in _orders(accounts):
                 copy.write_row(row)
         cursor.execute(INDEX)
+    redis.flushall()
+    dice = random.Random(accounts)
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.hset("flags", items=flags_value(FIRST_REVISION))
+    for account, summary in enumerate(summaries(database, 0, accounts - 1)):
+        session = session_value(account, FIRST_REVISION)
+        pipeline.set(session_key(account), session, ex=SESSION_TTL_S)
+        put_permissions(pipeline, account, FIRST_REVISION)
+        pipeline.set(summary_key(account), summary, ex=dice.randint(1, SUMMARY_TTL_S))
+        if account % SEED_BATCH == 0:
+            pipeline.execute()
+    pipeline.execute()
 
 
 def _orders(accounts: int) -> Iterator[tuple[int, str, int, str]]:

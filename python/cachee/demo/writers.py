@@ -11,7 +11,6 @@ DATABASE_URL; ends when its standard input does.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import select
@@ -22,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
-from psycopg.rows import dict_row
 from redis import Redis
 
 from cachee.demo import content
@@ -94,10 +92,9 @@ class Writers:
 
     def _refresh(self, account: int, revision: int) -> None:
         """A new order: PostgreSQL first, then the figures that Redis keeps of it."""
-        with self._database.cursor(row_factory=dict_row) as cursor:
-            cursor.execute("UPDATE accounts SET revision = %s WHERE id = %s", (revision, account))
-            summary = cursor.execute(content.SUMMARY_QUERY, (account,)).fetchone()
-        value = json.dumps(summary)
+        update = "UPDATE accounts SET revision = %s WHERE id = %s"
+        self._database.execute(update, (revision, account))
+        [value] = content.summaries(self._database, account, account)
         self._redis.set(content.summary_key(account), value, ex=content.SUMMARY_TTL_S)
 
 
