@@ -74,16 +74,7 @@ def redis_py_with_own_cache(setting: Setting, transport: str) -> object:
         pairs = greeting if isinstance(greeting, dict) else _pairs(greeting)
         CacheProxyConnection.DEFAULT_SERVER_NAME = pairs[b"server"].decode()
     config = CacheConfig(max_size=PEER_CACHE_ENTRIES)
-    if transport == "tcp":
-        return redis.Redis(**where(setting, transport), protocol=3, cache_config=config)
-    # Given `unix_socket_path`, redis.Redis drops the cache without a word; a pool of one's own not.
-    pool = redis.ConnectionPool(
-        connection_class=redis.UnixDomainSocketConnection,
-        path=setting.path,
-        protocol=3,
-        cache_config=config,
-    )
-    return redis.Redis(connection_pool=pool)
+    return redis.Redis(**where(setting, transport), protocol=3, cache_config=config)
 
 
 def _pairs(flat: list) -> dict:

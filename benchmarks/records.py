@@ -20,7 +20,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 class Check:
     """A stated target and what was measured; `holds` is None when it could not be measured.
 
-    The README shows the headlines and, headline or not, every check that does not hold.
+    The README shows the headlines and, headline or not, every check that does not hold. A target
+    that is not `stated` anywhere is a comparison: it is won or lost, not held or missed.
     """
 
     what: str
@@ -28,22 +29,19 @@ class Check:
     measured: str
     holds: bool | None
     headline: bool = False
+    stated: bool = True
 
 
-def at_most(
-    what: str, value: float | None, bound: float, unit: str = "", *, headline: bool = False
-) -> Check:
+def at_most(what: str, value: float | None, bound: float, unit: str = "", **more: bool) -> Check:
     """A check that holds when the value is not above the bound."""
     holds = None if value is None else value <= bound
-    return Check(what, f"≤ {bound:g}{unit}", _measured(value, unit), holds, headline)
+    return Check(what, f"≤ {bound:g}{unit}", _measured(value, unit), holds, **more)
 
 
-def at_least(
-    what: str, value: float | None, bound: float, unit: str = "", *, headline: bool = False
-) -> Check:
+def at_least(what: str, value: float | None, bound: float, unit: str = "", **more: bool) -> Check:
     """A check that holds when the value is not below the bound."""
     holds = None if value is None else value >= bound
-    return Check(what, f"≥ {bound:g}{unit}", _measured(value, unit), holds, headline)
+    return Check(what, f"≥ {bound:g}{unit}", _measured(value, unit), holds, **more)
 
 
 def _measured(value: float | None, unit: str) -> str:

@@ -9,7 +9,12 @@ from benchmarks.figures import ORDER
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 PAGE = Path(__file__).resolve().parent / "README.md"
-VERDICTS = {True: "holds", False: "**missed**", None: "not measured"}
+VERDICTS = {
+    (True, True): "holds",
+    (True, False): "**missed**",
+    (False, True): "won",
+    (False, False): "**lost**",
+}
 PREAMBLE = """# Benchmarks
 
 `make bench` measures all of it in one run and rewrites this page and the table in the main README
@@ -19,7 +24,8 @@ from the raw results in `results/`; `make bench ARGS="--quick"` is a short look 
 Every contender has a process of its own and is measured in turn, round by round, so that a slow
 second of the machine hits all alike; reported are the median over rounds and the least chunk. The
 dict beside it is asked in the same process a moment earlier. Nothing is pinned to a core, the
-garbage collector is off while timing. A target that is missed says so; absolute figures depend on
+garbage collector is off while timing. A stated target holds or is missed; a comparison without a
+stated target is won or lost; both are shown. Absolute figures depend on
 the machine, ratios hardly. Peers come into `target/bench-env`; one that cannot be installed is
 named below.
 """
@@ -46,9 +52,13 @@ def as_text(content: dict) -> str:
     lines = ["", f"== {content['name']}: {content['title']} ({content['seconds']} s)"]
     lines += [_text_row(content["columns"], row) for row in content["rows"]]
     for check in content["checks"]:
-        verdict = VERDICTS[check["holds"]].strip("*")
+        verdict = _verdict(check).strip("*")
         lines.append(f"  [{verdict}] {check['what']}: {check['measured']} ({check['target']})")
     return "\n".join(lines)
+
+
+def _verdict(check: dict) -> str:
+    return VERDICTS.get((check["stated"], check["holds"]), "not measured")
 
 
 def _text_row(columns: list, row: dict) -> str:
@@ -110,7 +120,7 @@ def _targets(contents: list[dict], *, all_checks: bool) -> str:
         for check in content["checks"]:
             if all_checks or check["headline"] or not check["holds"]:
                 cells = (check["what"], check["target"], check["measured"])
-                lines.append(_line([*cells, VERDICTS[check["holds"]]]))
+                lines.append(_line([*cells, _verdict(check)]))
     return "\n".join([*lines, ""])
 
 
