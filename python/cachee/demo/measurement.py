@@ -11,11 +11,11 @@ from cachee.demo.load import Answer
 
 # What a stage of the application asks, in the order it asks.
 STAGES = {
-    "session": "Redis GET",
+    "session": "Redis GET, JSON",
     "permissions": "Redis SMEMBERS",
     "flags": "Redis HGETALL",
     "rate_limit": "Redis INCR",
-    "cached_query": "Redis GET",
+    "cached_query": "Redis GET, JSON",
     "direct_query": "PostgreSQL SELECT",
     "serialisation": "Pydantic to JSON",
 }
