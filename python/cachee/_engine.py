@@ -115,6 +115,9 @@ class Process:
             reasons.append("mode is observe: everything is scored, the store always answers")
         if self.admits is not None and not self.admits(key):
             reasons.append("the key is not admitted by include, exclude or overrides")
+        prefixes = [prefix.encode("utf-8", "surrogateescape") for prefix in self.settings.prefixes]
+        if prefixes and not key.startswith(tuple(prefixes)):
+            reasons.append("tracking is bcast and no prefix of it covers the key")
         reasons += [f"clients not served: {reason} ({n})" for reason, n in self._reasons.items()]
         core = self.core
         links = core.links() if core is not None else []

@@ -1,8 +1,8 @@
 """Noticing that a client's response callbacks change after native methods answer for it.
 
 A client's `response_callbacks` is a dict that anyone may change, by `set_response_callback` or
-directly; a pipeline shares it. A native method must stop answering for a command the moment it has a
-callback of its own. So at enrolment the dict gets a subclass of its own class, in which changing
+directly; a pipeline shares it. A native method must stop answering for a command the moment that
+has a callback of its own. So at enrolment the dict gets a subclass of its own class, in which changing
 an entry of a hot command (or many at once) enrols the client anew. The dict stays the same object
 and compares as before.
 
