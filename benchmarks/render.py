@@ -95,7 +95,8 @@ def _rows(content: dict) -> str:
         else:
             lines.append(_line([cell for _, cell in _cells(used, row)]))
     notes = [f"- {row['contender']}: {row['note']}" for row in content["rows"] if row.get("note")]
-    return "\n".join([*lines, "", *dict.fromkeys(failed + notes), ""])
+    notes = list(dict.fromkeys(notes))
+    return "\n".join([*lines, "", *failed, *notes, ""])
 
 
 def _line(cells: list[str]) -> str:

@@ -16,4 +16,5 @@ ORDER = (
     "cache_many",
     "cache_fill",
     "memory",
+    "hit_ratio",
 )
