@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cachee_net::{Effect, Endpoint, LinkConfig, LinkStatus, Outcome, Tracking};
@@ -328,6 +329,27 @@ fn under_load_no_reader_goes_back_and_a_barrier_shows_every_write() {
         is_over.store(true, Ordering::Relaxed);
     });
     assert_eq!(client.link.statistics().connects, 1);
+}
+
+/// A lost wake-up would leave the callback waiting: nobody else reads after the blocked caller.
+#[test]
+fn callers_that_read_the_socket_leave_nothing_unread() {
+    let Some(server) = Valkey::start(&[]) else { return };
+    let client = server.open(|_| {});
+    let start = Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..1_000 {
+                start.wait();
+                client.wait(&format!("GET blocked:{round}"));
+            }
+        });
+        for round in 0..1_000 {
+            start.wait();
+            let callback = client.submit(&format!("GET callback:{round}"));
+            support::reply_of(&callback);
+        }
+    });
 }
 
 fn version(frame: &str) -> u64 {

@@ -43,6 +43,7 @@ mod thread;
 mod ttl;
 mod wait;
 
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -144,6 +145,8 @@ pub struct Link<V> {
     poller: Arc<Poller>,
     is_closing: AtomicBool,
     has_ended: AtomicBool,
+    /// In a forked child: locks may be held by threads that do not exist here.
+    is_abandoned: AtomicBool,
     /// The connected socket, for a forked child that may take no lock; −1 when there is none.
     socket_fd: AtomicI32,
 }
@@ -165,6 +168,7 @@ impl<V: LinkValue> Link<V> {
             poller: Arc::new(Poller::new()?),
             is_closing: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
             socket_fd: AtomicI32::new(-1),
         });
         let of_thread = Arc::clone(&link);
@@ -192,11 +196,17 @@ impl<V: LinkValue> Link<V> {
 
     /// Where the link is in its life.
     pub fn status(&self) -> LinkStatus {
+        if self.is_abandoned() {
+            return LinkStatus::Closed;
+        }
         self.state.lock().status.clone()
     }
 
     /// Waits until the first connection has been made or refused.
     pub fn wait_settled(&self, timeout: Duration) -> LinkStatus {
+        if self.is_abandoned() {
+            return LinkStatus::Closed;
+        }
         let deadline = Instant::now() + timeout;
         let mut state = self.state.lock();
         while state.status == LinkStatus::Connecting {
@@ -209,12 +219,18 @@ impl<V: LinkValue> Link<V> {
 
     /// The counters.
     pub fn statistics(&self) -> LinkStatistics {
+        if self.is_abandoned() {
+            return LinkStatistics::default();
+        }
         let state = self.state.lock();
         LinkStatistics { in_flight: state.in_flight(), ..state.statistics.clone() }
     }
 
     /// Sends a read that the L1 could not answer.
     pub fn read(&self, request: &Request<'_>, waiter: Waiter) -> Read {
+        if self.is_abandoned() {
+            return Read::Bypass(BypassReason::Closed);
+        }
         let mut state = self.state.lock();
         let read = state.submit(&self.context(), request, Waiting::Call(waiter), clock::now_ms());
         self.write_out(state);
@@ -223,6 +239,9 @@ impl<V: LinkValue> Link<V> {
 
     /// Sends many in one write; one answer for each, in order.
     pub fn read_many(&self, requests: &[Request<'_>], waiters: Vec<Waiter>) -> Vec<Read> {
+        if self.is_abandoned() {
+            return vec![Read::Bypass(BypassReason::Closed); requests.len()];
+        }
         let mut state = self.state.lock();
         let now_ms = clock::now_ms();
         let reads = requests
@@ -239,16 +258,24 @@ impl<V: LinkValue> Link<V> {
     /// A write with unknown keys was answered on another connection: nothing is served until the
     /// server has answered something sent after now, by when its invalidations are here.
     pub fn barrier(&self) {
-        self.state.lock().barrier(&self.gate);
+        if !self.is_abandoned() {
+            self.state.lock().barrier(&self.gate);
+        }
     }
 
     /// The server's own description of its commands, once connected and if it gives one.
     pub fn commands(&self) -> Option<Arc<CommandTable>> {
+        if self.is_abandoned() {
+            return None;
+        }
         self.state.lock().commands.as_ref().map(|(_, table)| Arc::clone(table))
     }
 
     /// Stops serving, gives every read back, ends the thread.
     pub fn close(&self) {
+        if self.is_abandoned() {
+            return;
+        }
         self.is_closing.store(true, Ordering::Release);
         let mut completions = Completions::new();
         let mut state = self.state.lock();
@@ -272,10 +299,13 @@ impl<V: LinkValue> Link<V> {
     }
 
     /// In a forked child: gives up the inherited descriptors, leaks the rest, takes no lock and
-    /// talks to nobody. The parent's connection is not disturbed.
+    /// talks to nobody. The parent's connection is not disturbed. Other owners of this link in
+    /// the child find it closed.
     pub fn abandon_after_fork(self: Arc<Self>) {
-        use std::os::fd::AsRawFd;
         self.gate.close();
+        if self.is_abandoned.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let descriptors = [self.socket_fd.swap(-1, Ordering::AcqRel), self.poller.as_raw_fd()];
         // The thread that owns them does not exist here, and a lock may be held by a thread that
         // does not either: so no destructor may run.
@@ -287,6 +317,10 @@ impl<V: LinkValue> Link<V> {
                 unsafe { rustix::io::close(descriptor) };
             }
         }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
     }
 
     fn context(&self) -> Context<'_, V> {
@@ -349,9 +383,10 @@ impl<V: LinkValue> Link<V> {
         }
     }
 
-    /// Reads and applies what is there. False when this connection is over.
+    /// Reads and applies what is there, a bounded amount at a time where the poller will tell of
+    /// the rest. False when this connection is over.
     fn pump(&self, connection: &Connection, inbound: &mut Inbound) -> bool {
-        loop {
+        for turn in 1.. {
             let space = inbound.space();
             let room = space.len();
             let bytes = match connection.transport.read(space) {
@@ -370,10 +405,12 @@ impl<V: LinkValue> Link<V> {
             if !self.apply(connection.generation, inbound) {
                 return false;
             }
-            if bytes < room && !connection.transport.buffers_above_socket() {
+            let may_leave = !connection.transport.buffers_above_socket();
+            if may_leave && (bytes < room || turn >= READS_A_TURN) {
                 return true;
             }
         }
+        true
     }
 
     /// Applies every whole frame in wire order; whoever waited is told after the lock is free.
@@ -424,6 +461,8 @@ impl<V: LinkValue> Link<V> {
     }
 }
 
+/// Reads before the thread looks at what is due by time.
+const READS_A_TURN: u32 = 64;
 /// A larger write buffer is not kept for the next time.
 const SPARE_BYTES_MAX: usize = 1 << 20;
 

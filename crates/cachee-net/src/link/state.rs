@@ -194,8 +194,10 @@ impl State {
                 LinkStatus::Down { .. } | LinkStatus::Ready { .. } => BypassReason::LinkDown,
             });
         }
-        let oldest_ms = self.oldest_sent_ms().unwrap_or(now_ms);
-        if now_ms.saturating_sub(oldest_ms) >= patience_ms(config) {
+        let is_slow = self
+            .oldest_sent_ms()
+            .is_some_and(|oldest_ms| now_ms.saturating_sub(oldest_ms) >= patience_ms(config));
+        if is_slow {
             return Err(BypassReason::SlowServer);
         }
         if self.pending.len() + COMMANDS_A_READ > config.max_in_flight
@@ -362,7 +364,7 @@ impl State {
         completions: &mut Completions,
     ) -> Result<(), ProtocolError> {
         let pending = self.take_answered(context)?;
-        let is_error = matches!(frame[0], b'-' | b'!');
+        let is_error = is_error(frame);
         let token = match pending.answers {
             Answers::Ping => return Ok(()),
             // Untracked reads must not be stored, and which ones they are is no longer certain.
@@ -401,7 +403,7 @@ impl State {
         completions: &mut Completions,
     ) {
         let Some(flight) = self.flights.get_mut(&token) else { return };
-        if matches!(frame[0], b'-' | b'!') {
+        if is_error(frame) {
             if std::mem::take(&mut flight.may_store) {
                 context.store.abandon(token);
             }
@@ -600,6 +602,15 @@ impl State {
 /// a flight is handed what was read when it was sent.
 pub(super) fn patience_ms(config: &LinkConfig) -> u64 {
     config.reply_timeout_ms.min(config.max_staleness_ms)
+}
+
+/// An error, attributes before it or not.
+fn is_error(frame: &[u8]) -> bool {
+    match frame[0] {
+        b'-' | b'!' => true,
+        b'|' => matches!(Reader::new(frame).next(), Some(Node::Error(_))),
+        _ => false,
+    }
 }
 
 /// The field names in a reply to `HGETALL` or `HKEYS`; `None` for commands that do not tell them.

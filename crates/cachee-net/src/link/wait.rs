@@ -31,6 +31,9 @@ impl<V: LinkValue> Link<V> {
         requests: &[Request<'_>],
         interrupted: &mut dyn FnMut() -> bool,
     ) -> Vec<Outcome> {
+        if self.is_abandoned() {
+            return vec![Outcome::Bypass(BypassReason::Closed); requests.len()];
+        }
         let slot = Slot::new(requests.len());
         let mut state = self.state.lock();
         let now_ms = clock::now_ms();
