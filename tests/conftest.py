@@ -1,6 +1,5 @@
 """One Valkey for the whole run, a fresh database and no cachee before every test."""
 
-import gc
 from collections.abc import Iterator
 
 import pytest
@@ -62,7 +61,6 @@ def clients() -> Iterator[Clients]:
     clients = Clients()
     yield clients
     clients.close()
-    gc.collect()
 
 
 @pytest.fixture(params=FLAVOURS)

@@ -10,6 +10,7 @@ import pkgutil
 import re
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,18 +127,15 @@ def test_the_examples_of_docstrings(name: str) -> None:
 
 def _docstring_blocks() -> list[tuple[str, str]]:
     """Fenced Python in docstrings of the public names."""
-    found = []
-    for name in cachee.__all__:
-        text = getattr(cachee, name).__doc__ or ""
-        if isinstance(getattr(cachee, name), (str, int)):
-            continue
-        for block in re.findall(r"^ *```python\n(.*?)^ *```", text, re.M | re.S):
-            found.append((name, block))
-    return found
+    return [
+        (name, block)
+        for name in cachee.__all__
+        for block in re.findall(
+            r"^ *```python\n(.*?)^ *```", getattr(cachee, name).__doc__ or "", re.M | re.S
+        )
+    ]
 
 
 def test_the_fenced_python_of_docstrings_runs(server: Server, tmp_path: Path) -> None:
-    import textwrap
-
     for _, block in _docstring_blocks():
         _run(textwrap.dedent(block), server, tmp_path)

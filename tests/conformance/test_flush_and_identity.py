@@ -114,7 +114,7 @@ def test_nothing_is_answered_before_the_password_was_accepted(
     _users(own_server)
     own_server.call("SET", "secret", "s")
     alice = clients.make(flavour, own_server.port, username="alice", password="one")
-    thief = clients.make(flavour, own_server.port, username="alice", password="guess")
+    thief = clients.make(flavour, own_server.port, username="alice", password="guess", retry=None)
     with installed():
         assert warm(own_server, lambda: alice.get("secret"), "get") == b"s"
         for _ in range(3):
@@ -159,8 +159,10 @@ def test_two_servers_do_not_share_entries(
     with installed():
         assert warm(server, lambda: one.get("k"), "get") == b"one"
         assert warm(own_server, lambda: two.get("k"), "get") == b"two"
+        assert warm(server, lambda: one.get("only here"), "get") is None
         own_server.call("FLUSHALL")
         until(lambda: two.get("k") is None, "the flush of the second", patience_s=1.0)
-        spy = Spy(server, "get")
         assert one.get("k") == b"one"
+        spy = Spy(server, "get")
+        assert one.get("only here") is None
         assert spy.asked == 0, "a flush of one server cost the other's entries"

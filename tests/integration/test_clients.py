@@ -145,12 +145,12 @@ def test_tls_with_an_unknown_authority_fails_as_before(
 
 
 def test_passwords_and_users(clients, flavour: str) -> None:
-    with running(requirepass="secret word") as server, installed():
+    with running(requirepass="secret-word") as server, installed():
         wire = server.fresh_wire()
-        server.call("AUTH", "secret word")
+        server.call("AUTH", "secret-word")
         server.call("ACL", "SETUSER", "app", "on", ">p", "~*", "&*", "+@all")
         for options in (
-            {"password": "secret word"},
+            {"password": "secret-word"},
             {"username": "app", "password": "p"},
             {"credential_provider": _provider(flavour, "app", "p")},
         ):
@@ -259,12 +259,16 @@ def test_a_function_called_on_connect(server: Server, clients, flavour: str) -> 
         seen.append(connection)
         return connection.on_connect()
 
+    async def on_connect_async(connection):
+        await on_connect(connection)
+
     option = f"{flavour.partition('.')[0]}_connect_func"
     if flavour == "valkey.asyncio":
         option = "valkey_connect_func"
     with installed(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        client = clients.make(flavour, server.port, **{option: on_connect})
+        function = on_connect_async if flavour.endswith("asyncio") else on_connect
+        client = clients.make(flavour, server.port, **{option: function})
         _passes_through(server, client)
     assert seen
 
