@@ -53,9 +53,13 @@ pub fn cacheable(args: &[&[u8]]) -> Option<Cacheable> {
     Some(Cacheable { shape, resp2: spec.resp2 })
 }
 
-/// The description behind a shape that `cacheable` returned.
+/// The part of a shape that says which command. The upper half is the caller's: it tells entries
+/// of one command apart that it decodes differently.
+pub const SHAPE_MASK: u32 = 0xffff;
+
+/// The description behind a shape that `cacheable` returned, whatever its upper half.
 pub fn spec(shape: u32) -> Option<&'static Spec> {
-    table::COMMANDS.get(shape as usize)
+    table::COMMANDS.get((shape & SHAPE_MASK) as usize)
 }
 
 /// The name of a shape's command, for people.
