@@ -7,6 +7,28 @@ thread; what may wait (`Binding.read`, `Binding.read_many`, `Link.wait_settled`)
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, final
 
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "HOT_METHODS",
+    "MISS",
+    "PENDING",
+    "Binding",
+    "Cache",
+    "Completions",
+    "Engine",
+    "Link",
+    "__version__",
+    "enroll",
+    "enrolled",
+    "hot_hits",
+    "install_method",
+    "monotonic_ms",
+    "ready",
+    "withdraw",
+    "withdraw_all",
+]
+
 __version__: Final[str]
 
 MISS: Final[object]
@@ -38,7 +60,7 @@ class Engine:
         max_age_ms: int,
         max_staleness_ms: int,
         tracking: str = "default",
-        prefixes: Sequence[bytes] = (),
+        prefixes: Sequence[bytes] | None = None,
         learn_ttl: bool = False,
         reply_timeout_ms: int = 500,
         connect_timeout_ms: int = 1000,
@@ -206,6 +228,7 @@ def hot_hits() -> int:
 def ready(value: object) -> Awaitable[Any]:
     """An awaitable that gives `value` without suspending; awaiting it twice is a RuntimeError."""
 
+@disjoint_base
 class Cache:
     """The store of `cachee.Cache`; see there."""
 
@@ -218,7 +241,7 @@ class Cache:
     ) -> Cache:
         """`max_memory` in bytes, `ttl` in seconds."""
 
-    def get(self, key: Hashable, default: Any = None, /) -> Any: ...
+    def get(self, key: Hashable, /, default: Any = None) -> Any: ...
     def set(
         self, key: Hashable, value: Any, ttl: float | None = None, tags: Iterable[str] = ()
     ) -> bool: ...

@@ -102,10 +102,14 @@ impl Clients {
     }
 }
 
-/// Releases what a removed entry held. Runs Python code; nothing of the table is borrowed.
+/// Releases what a removed entry held. May run Python code; nothing of the table is borrowed.
 fn forget(client: Client) {
-    // SAFETY: the reference is ours; the GIL is held.
-    unsafe { ffi::Py_XDECREF(client.weak) };
+    // SAFETY: the references are ours; the GIL is held.
+    unsafe {
+        ffi::Py_XDECREF(client.weak);
+        // Bound, so that it is released here: PyO3 does not know that the GIL is held.
+        drop(client.binding.map(|binding| binding.into_bound(Python::assume_attached())));
+    }
 }
 
 /// The binding a method may answer from, if the client is enrolled with it. Valid until Python

@@ -6,7 +6,7 @@ use crate::identity::{Identity, config_of};
 use crate::value::Value;
 use crate::{fork, graveyard};
 use cachee_core::{InspectedState, Store, StoreConfig};
-use cachee_net::cacheable::{cacheable, command_name};
+use cachee_net::cacheable::{SHAPE_MASK, cacheable, command_name};
 use cachee_net::{Effect, LinkConfig, LinkStatus, Tracking, clock};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -21,8 +21,6 @@ const SHARDS_MAX: usize = 64;
 const SHARDS_DEFAULT: usize = 8;
 /// A smaller shard could not hold a value of ordinary size.
 const SHARD_BYTES_MIN: usize = 1 << 20;
-/// The half of a shape that says which command; the other says which decoding.
-const SHAPE_MASK: u32 = 0xffff;
 
 /// The shapes the native methods ask by, looked up once.
 #[derive(Clone, Copy)]
@@ -122,10 +120,8 @@ impl EngineCore {
             .ok_or_else(|| PyRuntimeError::new_err("more than 65536 different decodings"))
     }
 
-    fn each_link(&self, py: Python<'_>, act: fn(&cachee_net::Link<Value>)) {
-        let links: Vec<_> =
-            locked(&self.links).iter().map(|(_, link)| link.get().link.clone()).collect();
-        py.detach(|| links.iter().for_each(|link| act(link)));
+    fn open_links(&self) -> Vec<Arc<cachee_net::Link<Value>>> {
+        locked(&self.links).iter().map(|(_, link)| link.get().link.clone()).collect()
     }
 
     /// What the commands change: the dependencies, and whether more than those.
@@ -185,7 +181,7 @@ impl Engine {
 impl Engine {
     #[new]
     #[pyo3(signature = (
-        *, max_memory, max_age_ms, max_staleness_ms, tracking = "default", prefixes = Vec::new(),
+        *, max_memory, max_age_ms, max_staleness_ms, tracking = "default", prefixes = None,
         learn_ttl = false, reply_timeout_ms = 500, connect_timeout_ms = 1000,
         max_value_bytes = None, shards = None
     ))]
@@ -195,7 +191,7 @@ impl Engine {
         max_age_ms: u64,
         max_staleness_ms: u64,
         tracking: &str,
-        prefixes: Vec<Vec<u8>>,
+        prefixes: Option<Vec<Vec<u8>>>,
         learn_ttl: bool,
         reply_timeout_ms: u64,
         connect_timeout_ms: u64,
@@ -205,7 +201,7 @@ impl Engine {
         let tracking = match tracking {
             "default" => Tracking::Default,
             "opt-in" => Tracking::OptIn,
-            "broadcast" => Tracking::Broadcast(prefixes),
+            "broadcast" => Tracking::Broadcast(prefixes.unwrap_or_default()),
             other => {
                 let message =
                     format!("tracking must be default, opt-in or broadcast, not {other:?}");
@@ -302,12 +298,10 @@ impl Engine {
         if write.deps.is_empty() && !write.barrier && !write.flush {
             return Ok(0);
         }
-        py.detach(|| {
-            core.store.begin_write(&write.deps);
-            if write.flush {
-                core.store.clear();
-            }
-        });
+        core.store.begin_write(&write.deps);
+        if write.flush {
+            core.store.clear();
+        }
         let ticket = core.writes_begun.fetch_add(1, Ordering::Relaxed) + 1;
         locked(&core.writes).insert(ticket, write);
         graveyard::release(py);
@@ -325,7 +319,7 @@ impl Engine {
         }
         core.store.end_write(&write.deps);
         if write.barrier {
-            core.each_link(py, cachee_net::Link::barrier);
+            core.open_links().iter().for_each(|link| link.barrier());
         }
         graveyard::release(py);
     }
@@ -402,7 +396,7 @@ impl Engine {
                 shown.set_item("scope", row.scope)?;
                 let is_command =
                     row.state == InspectedState::Held || row.state == InspectedState::Loading;
-                let command = is_command.then(|| command_name(row.shape & SHAPE_MASK));
+                let command = is_command.then(|| command_name(row.shape));
                 shown.set_item("command", command)?;
                 shown.set_item("decoding", row.shape >> 16)?;
                 let args = arguments(&row.args);
@@ -431,7 +425,8 @@ impl Engine {
         if core.is_closed.swap(true, Ordering::Relaxed) || core.generation != fork::generation() {
             return;
         }
-        core.each_link(py, cachee_net::Link::close);
+        let links = core.open_links();
+        py.detach(|| links.iter().for_each(|link| link.close()));
         core.store.clear();
         graveyard::release(py);
     }
@@ -560,9 +555,9 @@ impl Link {
         Ok(info)
     }
 
-    fn barrier(&self, py: Python<'_>) {
+    fn barrier(&self) {
         if self.generation == fork::generation() {
-            py.detach(|| self.link.barrier());
+            self.link.barrier();
         }
     }
 }

@@ -16,6 +16,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use std::ffi::CString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 
@@ -317,7 +318,9 @@ unsafe extern "C" fn call<M: Method, const ASYNCHRONOUS: bool>(
             && let Some(core) = clients::binding_of(client, 1 << M::NUMBER)
         {
             let arguments = std::slice::from_raw_parts(arguments, count_of as usize);
-            let answer = M::answer(core, arguments);
+            // A panic is a bug, and a miss: the client's own method answers.
+            let answer = catch_unwind(AssertUnwindSafe(|| M::answer(core, arguments)));
+            let answer = answer.unwrap_or(ptr::null_mut());
             if !answer.is_null() {
                 count(1);
                 return if ASYNCHRONOUS { ready(answer) } else { answer };
@@ -357,7 +360,7 @@ unsafe fn call_original(
             let function = (*ORIGINALS.get())
                 .iter()
                 .find(|original| original.number == number && is_of(&original.class))
-                .map(|original| original.function.clone_ref(py))
+                .map(|original| original.function.bind(py).clone())
                 .ok_or_else(|| PyTypeError::new_err("no original of this method is known"))?;
             let mut positional = vec![Bound::from_borrowed_ptr(py, client)];
             for at in 0..count as usize {
@@ -365,7 +368,7 @@ unsafe fn call_original(
             }
             let positional = PyTuple::new(py, positional)?;
             if names.is_null() {
-                return Ok(function.bind(py).call1(positional)?.into_ptr());
+                return Ok(function.call1(positional)?.into_ptr());
             }
             let named = PyDict::new(py);
             for at in 0..ffi::PyTuple_Size(names) {
@@ -373,7 +376,7 @@ unsafe fn call_original(
                 let name = Bound::from_borrowed_ptr(py, ffi::PyTuple_GetItem(names, at));
                 named.set_item(name, value)?;
             }
-            Ok(function.bind(py).call(positional, Some(&named))?.into_ptr())
+            Ok(function.call(positional, Some(&named))?.into_ptr())
         })
     }
 }

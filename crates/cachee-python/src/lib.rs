@@ -22,7 +22,7 @@ mod sentinels;
 mod value;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyFrozenSet, PyType};
+use pyo3::types::{PyCFunction, PyFrozenSet, PyType};
 
 /// The native half of cachee.
 #[pymodule]
@@ -95,12 +95,6 @@ mod _core {
         hooks::hits()
     }
 
-    /// Runs at exit, before the interpreter goes: no reference is dropped after it.
-    #[pyfunction]
-    fn _leave() {
-        graveyard::close();
-    }
-
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
@@ -111,7 +105,8 @@ mod _core {
         module.add("MISS", sentinels::miss(py))?;
         module.add("PENDING", sentinels::pending(py))?;
         module.add("HOT_METHODS", PyFrozenSet::new(py, hooks::NAMES)?)?;
-        let leave = module.getattr("_leave")?;
+        // Registered first, so run last: no reference is dropped after it.
+        let leave = PyCFunction::new_closure(py, None, None, |_, _| graveyard::close())?;
         py.import("atexit")?.call_method1("register", (leave,))?;
         Ok(())
     }

@@ -1,10 +1,13 @@
 //! Reading one key.
 
 use super::keys::{Found, find, is_plain, same};
+use super::write::mixed_hash;
 use super::{inner, release};
-use crate::raw::{Obj, incref};
+use crate::raw::{Obj, entry, incref};
 use pyo3::ffi;
+use pyo3::prelude::*;
 use std::os::raw::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 /// Looks a key up, counting a hit or a miss.
@@ -45,6 +48,18 @@ pub(super) unsafe fn look(object: Obj, key: Obj) -> Looked {
             }
         }
     }
+}
+
+/// As `look`; a panic, which is a bug, becomes an exception instead of ending the process.
+#[inline(always)]
+unsafe fn guarded(object: Obj, key: Obj) -> Looked {
+    // SAFETY: as look.
+    catch_unwind(AssertUnwindSafe(|| unsafe { look(object, key) })).unwrap_or_else(|_| {
+        let message = c"cachee: internal error, please report it";
+        // SAFETY: the GIL is held.
+        unsafe { ffi::PyErr_SetString(ffi::PyExc_RuntimeError, message.as_ptr()) };
+        Looked::Raised
+    })
 }
 
 #[inline(never)]
@@ -90,7 +105,7 @@ pub(super) unsafe extern "C" fn get(
                 None => return ptr::null_mut(),
             }
         };
-        match look(object, *arguments) {
+        match guarded(object, *arguments) {
             Looked::Hit(value) => value,
             Looked::Miss => {
                 incref(default);
@@ -126,7 +141,7 @@ unsafe fn default_of(arguments: *const Obj, count: ffi::Py_ssize_t, names: Obj) 
 pub(super) unsafe extern "C" fn subscript(object: Obj, key: Obj) -> Obj {
     // SAFETY: called by the interpreter with live objects.
     unsafe {
-        match look(object, key) {
+        match guarded(object, key) {
             Looked::Hit(value) => value,
             Looked::Miss => {
                 set_key_error(key);
@@ -153,19 +168,17 @@ pub(super) unsafe fn set_key_error(key: Obj) {
 pub(super) unsafe extern "C" fn contains(object: Obj, key: Obj) -> c_int {
     // SAFETY: called by the interpreter with live objects.
     unsafe {
-        let hash = ffi::PyObject_Hash(key);
-        if hash == -1 {
-            return -1;
-        }
-        let hash = inner(object).mix(hash);
-        match find(object, key, hash) {
-            Found::Raised => -1,
-            Found::Absent => 0,
-            Found::At(id) => {
-                let state = inner(object);
-                let now_ms = state.now_ms();
-                c_int::from(state.shard.is_live(id, now_ms))
+        entry(-1, |py| {
+            let hash = mixed_hash(py, object, key)?;
+            match find(object, key, hash) {
+                Found::Raised => Err(PyErr::fetch(py)),
+                Found::Absent => Ok(0),
+                Found::At(id) => {
+                    let state = inner(object);
+                    let now_ms = state.now_ms();
+                    Ok(state.shard.is_live(id, now_ms).into())
+                }
             }
-        }
+        })
     }
 }

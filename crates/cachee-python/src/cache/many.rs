@@ -13,6 +13,8 @@ use pyo3::prelude::*;
 use std::ptr;
 
 const BATCH: usize = 64;
+/// Below so many entries index and entries stay in the processor's caches by themselves.
+const PREFETCH_FROM: usize = 4_096;
 
 #[inline(always)]
 fn prefetch(address: *const u8) {
@@ -69,6 +71,7 @@ pub(super) unsafe extern "C" fn get_many(
             if !(1..=2).contains(&count) {
                 return Err(PyTypeError::new_err("get_many() takes keys and a default"));
             }
+            let is_large = inner(object).shard.len() >= PREFETCH_FROM;
             let default = if count == 2 { *arguments.add(1) } else { ffi::Py_None() };
             // A tuple: its elements stay alive and in place whatever the comparisons run.
             let keys = Bound::from_owned_ptr_or_err(py, ffi::PySequence_Tuple(*arguments))?;
@@ -82,7 +85,9 @@ pub(super) unsafe extern "C" fn get_many(
                 for (index, key) in batch.iter_mut().enumerate() {
                     *key = ffi::PyTuple_GetItem(keys.as_ptr(), start + index as ffi::Py_ssize_t);
                 }
-                prefetch_batch(object, batch);
+                if is_large {
+                    prefetch_batch(object, batch);
+                }
                 for (index, key) in batch.iter().enumerate() {
                     let value = match look(object, *key) {
                         Looked::Hit(value) => value,

@@ -141,5 +141,5 @@ fn scaled(
         bytes += measured(object, depth, budget)?;
         looked_at += 1;
     }
-    Ok(if looked_at == 0 { 0 } else { bytes.saturating_mul(length) / looked_at })
+    Ok(bytes.saturating_mul(length).checked_div(looked_at).unwrap_or(0))
 }
