@@ -170,6 +170,7 @@ impl<V: Weigh> Segment<V> {
         self.invalidate(dep);
     }
 
+    /// Finds nothing to drop unless the write was never begun, and is right even then.
     pub(crate) fn end_write(&mut self, dep: u64) {
         self.invalidate(dep);
         if let Some(count) = self.writes.get_mut(&dep) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::split;
-use crate::shard::{Inserted, Shard};
+use crate::shard::{Inserted, Shard, SlotId};
 use crate::statistics::Stats;
 
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,12 @@ struct Run {
     now_ms: u64,
     /// Every value is new, so that an old one in its place shows.
     last_value: u64,
+    /// Places of former values, and what was there.
+    ids: Vec<(SlotId, u64)>,
 }
+
+/// How many places are remembered.
+const IDS: usize = 16;
 
 /// Several keys share each hash, so that the full comparison is what tells them apart.
 fn hash(key: u8) -> u64 {
@@ -76,7 +81,8 @@ pub fn run_shard(bytes: &[u8]) {
     let shard = if is_weighted { Shard::weighted(capacity) } else { Shard::new(capacity) };
     // The structure of 48 entries takes up to 8 KiB of its own.
     let reliable = if is_weighted { capacity } else { capacity.saturating_sub(8192) };
-    let mut run = Run { shard, model: BTreeMap::new(), reliable, now_ms: 1, last_value: 0 };
+    let mut run =
+        Run { shard, model: BTreeMap::new(), reliable, now_ms: 1, last_value: 0, ids: Vec::new() };
     for bytes in operations {
         run.step(Operation::from_bytes(bytes));
     }
@@ -158,8 +164,10 @@ impl Run {
             Inserted::Stored => assert!(!expected.contains_key(&key), "stored {key} twice"),
             Inserted::Replaced => assert!(expected.contains_key(&key), "replaced nothing"),
         }
-        let found = self.shard.find(hash(key), is_same).and_then(|slot| self.shard.slot(slot));
-        assert_eq!(found, Some((&key, &value)), "insert {key}");
+        let id = self.shard.find(hash(key), is_same).expect("just inserted");
+        assert_eq!(self.shard.slot(id), Some((&key, &value)), "insert {key}");
+        self.ids.truncate(IDS - 1);
+        self.ids.insert(0, (id, value));
         let replaced = self.model.insert(key, Held { value, deadline_ms, deps });
         // What `take_gone` is to see of it: the old value, under any key.
         if let Some(old) = replaced {
@@ -211,5 +219,9 @@ impl Run {
         let expected: BTreeMap<u8, u64> =
             self.model.iter().map(|(key, held)| (*key, held.value)).collect();
         assert_eq!(held, expected, "contents");
+        for (id, value) in &self.ids {
+            let found = self.shard.slot(*id).map(|(_, found)| found);
+            assert!(found.is_none_or(|found| found == value), "{id:?} is another value now");
+        }
     }
 }

@@ -334,10 +334,8 @@ impl Run {
     }
 
     fn end_write(&mut self) {
-        if self.writes.is_empty() {
-            return;
-        }
-        let keys = self.writes.remove(0);
+        // An end without a beginning is an invalidation.
+        let keys = if self.writes.is_empty() { [1, 2] } else { self.writes.remove(0) };
         self.store.end_write(&keys.map(|key| self.dep(key)));
         for key in keys {
             self.change(key, |_| true);
