@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, NoReturn
 
 from cachee import _engine
 from cachee._explain import Explanation
 from cachee._settings import Override, Settings
 from cachee._snapshot import Snapshot
 from cachee._sources import load_settings
-
-if TYPE_CHECKING:
-    from typing_extensions import Never  # CPython 3.10 has no typing.Never
 
 __all__ = ["explain", "install", "stats", "uninstall"]
 
@@ -32,7 +29,7 @@ def install(
     learn_ttl: bool | None = None,
     reply_timeout: float | str | None = None,
     stats_socket: bool | None = None,
-    **unknown: Never,
+    **unknown: NoReturn,
 ) -> None:
     """Serve the cacheable reads of every redis-py and valkey-py client of this process.
 

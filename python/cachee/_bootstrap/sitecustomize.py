@@ -23,14 +23,15 @@ def _hidden_sitecustomize(here: Path) -> None:
 
 
 def _install() -> None:
-    """`import cachee.auto`; a Python that cannot see cachee (another environment) runs without."""
+    """`import cachee.auto`; a Python without cachee says so if it is the program itself."""
     try:
         import cachee.auto  # noqa: F401  # installing is what the import is for
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "cachee":
-            sys.stderr.write(f"cachee run: not installed in this process: {error}\n")
+        other_environment = error.name is not None and error.name.partition(".")[0] == "cachee"
+        if not other_environment or os.environ.get("CACHEE_INTERNAL_PID") == str(os.getpid()):
+            sys.stderr.write(f"cachee run: {sys.executable} runs without it: {error}\n")
     except ImportError as error:
-        sys.stderr.write(f"cachee run: not installed in this process: {error}\n")
+        sys.stderr.write(f"cachee run: {sys.executable} runs without it: {error}\n")
     except ValueError as error:
         sys.stderr.write(f"cachee run: {error}\n")
         os._exit(2)

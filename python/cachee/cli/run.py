@@ -35,11 +35,15 @@ examples:
 
 python -S, -I and -E ignore what this sets up; there, use `import cachee.auto` as the first line.
 
+COMMAND is looked for in cachee's own virtual environment first, then on PATH.
+
 exit codes: those of COMMAND; 2 wrong setting, 127 COMMAND not found
 """
 
 BOOTSTRAP_DIRECTORY = Path(__file__).resolve().parent.parent / "_bootstrap"
 EXIT_NOT_FOUND = 127
+PID_VARIABLE = "CACHEE_INTERNAL_PID"
+"""Tells the started program, which keeps this pid, from its children."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,17 +71,27 @@ def run(arguments: argparse.Namespace) -> int:
         if (value := getattr(arguments, f"setting_{name}")) is not None
     }
     load_settings({**given}, source="a flag")
-    path = shutil.which(program[0])
+    path = _find(program[0])
     if path is None:
         print(f"cachee run: {program[0]}: not found", file=sys.stderr)
         return EXIT_NOT_FOUND
     environment = dict(os.environ)
     environment.setdefault(TABLE["stats_socket"].variable, "on")
     environment.update(settings_environment(given))
+    environment[PID_VARIABLE] = str(os.getpid())
     environment["PYTHONPATH"] = _python_path(environment.get("PYTHONPATH"))
     sys.stdout.flush()
     sys.stderr.flush()
     return _become(path, program, environment)
+
+
+def _find(name: str) -> str | None:
+    """Beside cachee's own Python first: what is started must be able to import cachee."""
+    if os.sep not in name and sys.prefix != sys.base_prefix:
+        beside = shutil.which(name, path=str(Path(sys.executable).parent))
+        if beside is not None:
+            return beside
+    return shutil.which(name)
 
 
 def _become(path: str, program: list[str], environment: dict[str, str]) -> int:

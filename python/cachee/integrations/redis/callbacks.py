@@ -2,9 +2,9 @@
 
 A client's `response_callbacks` is a dict that anyone may change, by `set_response_callback` or
 directly; a pipeline shares it. A native method must stop answering for a command the moment that
-has a callback of its own. So at enrolment the dict gets a subclass of its own class, in which changing
-an entry of a hot command (or many at once) enrols the client anew. The dict stays the same object
-and compares as before.
+has a callback of its own. So at enrolment the dict gets a subclass of its own class, in which
+changing an entry of a hot command (or many at once) enrols the client anew. The dict stays the same
+object and compares as before.
 
 Rejected: looking the callbacks up at every hit (40 ns of the 40 a hit costs), or hooking
 `set_response_callback` alone (the dict is public and changed directly in practice).
