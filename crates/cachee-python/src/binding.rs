@@ -414,6 +414,7 @@ impl Binding {
     #[new]
     #[pyo3(signature = (engine, link, *, decode, encoding, errors, resp2))]
     fn new(
+        py: Python<'_>,
         engine: &Engine,
         link: &Link,
         decode: bool,
@@ -432,7 +433,7 @@ impl Binding {
         Ok(Binding {
             core: Arc::new(BindingCore {
                 link: link.link.clone(),
-                encoding: Encoding::new(encoding, errors)?,
+                encoding: Encoding::new(py, encoding, errors),
                 engine,
                 decoding,
                 decoding_bits,

@@ -6,35 +6,44 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString, PyTuple};
 use std::borrow::Cow;
-use std::ffi::CString;
 
 /// How a client turns `str` arguments into bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoding {
-    /// None for strict UTF-8, which needs no copy.
-    codec: Option<(CString, CString)>,
+///
+/// Its `encoding` and `encoding_errors` do not settle that: with hiredis or libvalkey the packer
+/// takes UTF-8 whatever was asked for. So a `str` counts only where all agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Strict UTF-8.
+    Utf8,
+    /// Another, which writes ASCII as ASCII: only ASCII is taken.
+    Ascii,
+    /// Any other: no `str` is taken.
+    Unknown,
 }
 
 impl Encoding {
     /// From the client's settings.
-    pub fn new(encoding: &str, errors: &str) -> PyResult<Encoding> {
+    pub fn new(py: Python<'_>, encoding: &str, errors: &str) -> Encoding {
         let is_utf8 = matches!(encoding.to_ascii_lowercase().as_str(), "utf-8" | "utf8" | "utf_8");
-        let codec = if is_utf8 && errors == "strict" {
-            None
-        } else {
-            Some((CString::new(encoding)?, CString::new(errors)?))
-        };
-        Ok(Encoding { codec })
+        if is_utf8 && errors == "strict" {
+            return Encoding::Utf8;
+        }
+        let ascii: String = (0_u8..128).map(char::from).collect();
+        let encoded = PyString::new(py, &ascii).call_method1("encode", (encoding,));
+        match encoded.and_then(|encoded| Ok(encoded.cast::<PyBytes>()?.as_bytes().to_vec())) {
+            Ok(bytes) if bytes == ascii.as_bytes() => Encoding::Ascii,
+            _ => Encoding::Unknown,
+        }
     }
 
-    /// Strict UTF-8: the bytes of a `str` can be used as they lie in the object.
-    pub fn is_utf8(&self) -> bool {
-        self.codec.is_none()
+    /// The bytes of a `str` can be used as they lie in the object.
+    pub fn is_utf8(self) -> bool {
+        self == Encoding::Utf8
     }
 
     /// The bytes the client would send for one argument. None where it would refuse, or where
     /// only the client knows (subclasses of numbers, buffers).
-    fn bytes<'a>(&self, argument: &'a Bound<'_, PyAny>) -> Option<Cow<'a, [u8]>> {
+    fn bytes<'a>(self, argument: &'a Bound<'_, PyAny>) -> Option<Cow<'a, [u8]>> {
         // SAFETY: reads the type of a live object.
         let (is_str, is_bytes) =
             unsafe { (is_exact_str(argument.as_ptr()), is_exact_bytes(argument.as_ptr())) };
@@ -52,34 +61,27 @@ impl Encoding {
         None
     }
 
-    fn text<'a>(&self, text: &'a Bound<'_, PyString>) -> Option<Cow<'a, [u8]>> {
-        let Some((encoding, errors)) = &self.codec else {
-            let mut length: ffi::Py_ssize_t = 0;
-            // SAFETY: the bytes lie in the immutable object, which lives for 'a.
-            return unsafe {
-                let data = ffi::PyUnicode_AsUTF8AndSize(text.as_ptr(), &raw mut length);
-                if data.is_null() {
-                    ffi::PyErr_Clear();
-                    return None;
-                }
-                Some(Cow::Borrowed(std::slice::from_raw_parts(data.cast(), length as usize)))
-            };
-        };
-        // SAFETY: terminated strings; the result is a new bytes object or null.
-        unsafe {
-            let encoded =
-                ffi::PyUnicode_AsEncodedString(text.as_ptr(), encoding.as_ptr(), errors.as_ptr());
-            if encoded.is_null() {
+    fn text<'a>(self, text: &'a Bound<'_, PyString>) -> Option<Cow<'a, [u8]>> {
+        let mut length: ffi::Py_ssize_t = 0;
+        // SAFETY: the bytes lie in the immutable object, which lives for 'a.
+        let bytes = unsafe {
+            let data = ffi::PyUnicode_AsUTF8AndSize(text.as_ptr(), &raw mut length);
+            if data.is_null() {
                 ffi::PyErr_Clear();
                 return None;
             }
-            let encoded = Bound::from_owned_ptr(text.py(), encoded).cast_into::<PyBytes>().ok()?;
-            Some(Cow::Owned(encoded.as_bytes().to_vec()))
-        }
+            std::slice::from_raw_parts(data.cast::<u8>(), length as usize)
+        };
+        let is_taken = match self {
+            Encoding::Utf8 => true,
+            Encoding::Ascii => bytes.is_ascii(),
+            Encoding::Unknown => false,
+        };
+        is_taken.then_some(Cow::Borrowed(bytes))
     }
 
     /// A whole command. A name of several words ("CONFIG GET") is split, as the client does.
-    pub fn command<'a>(&self, arguments: &'a [Bound<'_, PyAny>]) -> Option<Vec<Cow<'a, [u8]>>> {
+    pub fn command<'a>(self, arguments: &'a [Bound<'_, PyAny>]) -> Option<Vec<Cow<'a, [u8]>>> {
         let mut words = Vec::with_capacity(arguments.len());
         for (index, argument) in arguments.iter().enumerate() {
             let word = self.bytes(argument)?;

@@ -125,7 +125,7 @@ impl EngineCore {
     }
 
     /// What the commands change: the dependencies, and whether more than those.
-    fn write_of(&self, commands: &[Bound<'_, PyTuple>], encoding: &Encoding) -> Write {
+    fn write_of(&self, commands: &[Bound<'_, PyTuple>], encoding: Encoding) -> Write {
         let tables = locked(&self.links).iter().find_map(|(_, link)| link.get().link.commands());
         let mut write = Write::default();
         for command in commands {
@@ -294,7 +294,7 @@ impl Engine {
         if !core.is_usable() || locked(&core.links).is_empty() {
             return Ok(0);
         }
-        let write = core.write_of(&commands, &Encoding::new(encoding, errors)?);
+        let write = core.write_of(&commands, Encoding::new(py, encoding, errors));
         if write.deps.is_empty() && !write.barrier && !write.flush {
             return Ok(0);
         }
