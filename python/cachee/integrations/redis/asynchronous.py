@@ -32,8 +32,71 @@ from cachee.integrations.redis.views import View, enroll, kind_of_call
 __all__ = ["hook_execute", "hook_execute_command", "hook_immediate"]
 
 
+class Calls:
+    """Every way of a call that is not a hit, around one original `execute_command`."""
+
+    def __init__(self, original: Method) -> None:
+        self.original = original
+        self.hook: Method = original
+
+    def settle(
+        self, client: Any, args: tuple[Any, ...], options: dict[str, Any], reply: object
+    ) -> Awaitable[Any]:
+        """A hit that has a response callback, which may be asynchronous itself."""
+        try:
+            value = finish(client, args, options, reply)
+        except Exception as error:  # noqa: BLE001  # raised where the caller awaits, as ever
+            return fail(error)
+        return value if inspect.isawaitable(value) else _core.ready(value)
+
+    async def read(
+        self, client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """A cacheable read that was no hit, or that may not be one."""
+        binding = view.open()
+        if binding is None:
+            return await self.original(client, *args, **options)
+        single = client.connection is not None or client.single_connection_client
+        if single or NEVER_DECODE in options or not view.admitted(args):
+            return await self.bypass(client, view, args, options)
+        if view.observe:
+            reply = await self.original(client, *args, **options)
+            view.score(args)
+            return reply
+        if _core.enrolled(client) is None:
+            enroll(view, client, self.hook)
+        reply = await loop_waiter().read(binding, args, view.timeout_s)
+        if reply is _core.MISS:
+            view.note_bypass()
+            return await self.bypass(client, view, args, options)
+        value = finish(client, args, options, reply)
+        return await value if inspect.isawaitable(value) else value
+
+    async def bypass(
+        self, client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """A cacheable read that the client's own connection answers."""
+        reply = await self.original(client, *args, **options)
+        view.invalidate(args)
+        return reply
+
+    async def write(
+        self, client: Any, view: View, kind: Kind, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """A command that may change something, announced before and closed after."""
+        commands, ticket = (split_name(args),), 0
+        try:
+            ticket = view.begin_write(commands)
+            return await self.original(client, *args, **options)
+        finally:
+            view.end_write(ticket, commands)
+            if kind is Kind.STATE:
+                view.leave_plain_state(args)
+
+
 def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
     """What stands in for a client class's `execute_command`."""
+    calls = Calls(original)
     kinds, miss, get, ready = KINDS_BY_SPELLING, _core.MISS, dict.get, _core.ready
     cacheable, effect, state = Kind.CACHEABLE, Kind.EFFECT, Kind.STATE
 
@@ -49,69 +112,22 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
         except (KeyError, IndexError, TypeError):
             kind = kind_of_call(args, options)
             if kind is cacheable:
-                return read(self, view, args, options)
+                return calls.read(self, view, args, options)
         if kind is cacheable:
             binding = view.serving
             if binding is None or self.connection is not None or NEVER_DECODE in options:
-                return read(self, view, args, options)
+                return calls.read(self, view, args, options)
             reply = binding.peek(args)
             if reply is miss:
-                return read(self, view, args, options)
+                return calls.read(self, view, args, options)
             if get(self.response_callbacks, args[0]) is None:
                 return ready(reply)
-            return settle(self, args, options, reply)
+            return calls.settle(self, args, options, reply)
         if kind is effect or kind is state:
-            return write(self, view, kind, args, options)
+            return calls.write(self, view, kind, args, options)
         return cast("Awaitable[Any]", original(self, *args, **options))
 
-    def settle(
-        client: Any, args: tuple[Any, ...], options: dict[str, Any], reply: object
-    ) -> Awaitable[Any]:
-        try:
-            value = finish(client, args, options, reply)
-        except Exception as error:  # noqa: BLE001  # raised where the caller awaits, as ever
-            return fail(error)
-        return value if inspect.isawaitable(value) else ready(value)
-
-    async def read(client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        binding = view.open()
-        if binding is None:
-            return await original(client, *args, **options)
-        single = client.connection is not None or client.single_connection_client
-        if single or NEVER_DECODE in options or not view.admitted(args):
-            return await bypass(client, view, args, options)
-        if view.observe:
-            reply = await original(client, *args, **options)
-            view.score(args)
-            return reply
-        if _core.enrolled(client) is None:
-            enroll(view, client, execute_command)
-        reply = await loop_waiter().read(binding, args, view.timeout_s)
-        if reply is miss:
-            view.note_bypass()
-            return await bypass(client, view, args, options)
-        value = finish(client, args, options, reply)
-        return await value if inspect.isawaitable(value) else value
-
-    async def bypass(
-        client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]
-    ) -> Any:
-        reply = await original(client, *args, **options)
-        view.invalidate(args)
-        return reply
-
-    async def write(
-        client: Any, view: View, kind: Kind, args: tuple[Any, ...], options: dict[str, Any]
-    ) -> Any:
-        commands, ticket = (split_name(args),), 0
-        try:
-            ticket = view.begin_write(commands)
-            return await original(client, *args, **options)
-        finally:
-            view.end_write(ticket, commands)
-            if kind is state:
-                view.leave_plain_state(args)
-
+    calls.hook = execute_command
     return _as_coroutine_function(execute_command)
 
 

@@ -31,8 +31,67 @@ Method = Callable[..., Any]
 ViewOf = Callable[[Any], "View | None"]
 
 
+class Calls:
+    """Every way of a call that is not a hit, around one original `execute_command`."""
+
+    def __init__(self, original: Method) -> None:
+        self.original = original
+        self.hook: Method = original
+
+    def odd(self, client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """A command in a spelling that is not in the table."""
+        kind = kind_of_call(args, options)
+        if kind is Kind.CACHEABLE:
+            return self.read(client, view, args, options)
+        if kind is Kind.HARMLESS:
+            return self.original(client, *args, **options)
+        return self.write(client, view, kind, args, options)
+
+    def read(self, client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """A cacheable read that was no hit, or that may not be one."""
+        binding = view.open()
+        if binding is None:
+            return self.original(client, *args, **options)
+        single = client.connection is not None
+        if single or NEVER_DECODE in options or not view.admitted(args):
+            return self.bypass(client, view, args, options)
+        if view.observe:
+            reply = self.original(client, *args, **options)
+            view.score(args)
+            return reply
+        if _core.enrolled(client) is None:
+            enroll(view, client, self.hook)
+        reply = wait_for(view, binding, args)
+        if reply is _core.MISS:
+            view.note_bypass()
+            return self.bypass(client, view, args, options)
+        return finish(client, args, options, reply)
+
+    def bypass(
+        self, client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """A cacheable read that the client's own connection answers."""
+        reply = self.original(client, *args, **options)
+        view.invalidate(args)
+        return reply
+
+    def write(
+        self, client: Any, view: View, kind: Kind, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """A command that may change something, announced before and closed after."""
+        commands, ticket = (split_name(args),), 0
+        try:
+            ticket = view.begin_write(commands)
+            return self.original(client, *args, **options)
+        finally:
+            view.end_write(ticket, commands)
+            if kind is Kind.STATE:
+                view.leave_plain_state(args)
+
+
 def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
     """What stands in for a client class's `execute_command`."""
+    calls = Calls(original)
     kinds, miss, get = KINDS_BY_SPELLING, _core.MISS, dict.get
     cacheable, effect, state = Kind.CACHEABLE, Kind.EFFECT, Kind.STATE
 
@@ -46,64 +105,22 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
         try:
             kind = kinds[args[0]]
         except (KeyError, IndexError, TypeError):
-            return call_odd(self, view, args, options)
+            return calls.odd(self, view, args, options)
         if kind is cacheable:
             binding = view.serving
             if binding is None or self.connection is not None or NEVER_DECODE in options:
-                return read(self, view, args, options)
+                return calls.read(self, view, args, options)
             reply = binding.peek(args)
             if reply is miss:
-                return read(self, view, args, options)
+                return calls.read(self, view, args, options)
             if get(self.response_callbacks, args[0]) is None:
                 return reply
             return finish(self, args, options, reply)
         if kind is effect or kind is state:
-            return write(self, view, kind, args, options)
+            return calls.write(self, view, kind, args, options)
         return original(self, *args, **options)
 
-    def call_odd(client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        kind = kind_of_call(args, options)
-        if kind is Kind.CACHEABLE:
-            return read(client, view, args, options)
-        if kind is Kind.HARMLESS:
-            return original(client, *args, **options)
-        return write(client, view, kind, args, options)
-
-    def read(client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        binding = view.open()
-        if binding is None:
-            return original(client, *args, **options)
-        if client.connection is not None or NEVER_DECODE in options or not view.admitted(args):
-            return bypass(client, view, args, options)
-        if view.observe:
-            reply = original(client, *args, **options)
-            view.score(args)
-            return reply
-        if _core.enrolled(client) is None:
-            enroll(view, client, execute_command)
-        reply = wait_for(view, binding, args)
-        if reply is miss:
-            view.note_bypass()
-            return bypass(client, view, args, options)
-        return finish(client, args, options, reply)
-
-    def bypass(client: Any, view: View, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        reply = original(client, *args, **options)
-        view.invalidate(args)
-        return reply
-
-    def write(
-        client: Any, view: View, kind: Kind, args: tuple[Any, ...], options: dict[str, Any]
-    ) -> Any:
-        commands, ticket = (split_name(args),), 0
-        try:
-            ticket = view.begin_write(commands)
-            return original(client, *args, **options)
-        finally:
-            view.end_write(ticket, commands)
-            if kind is state:
-                view.leave_plain_state(args)
-
+    calls.hook = execute_command
     return execute_command
 
 
