@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import cachee
 from tests.harness.clients import FLAVOURS, Clients
 from tests.harness.relay import Relay
 from tests.harness.servers import Server, running, too_old_binary
@@ -24,6 +25,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: needs seconds or gigabytes; runs by default")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_on() -> Iterator[None]:
+    """No test leaves cachee on for the next one."""
+    yield
+    mode = cachee.stats().mode
+    cachee.uninstall()
+    assert mode == "off", "the test left cachee installed"
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,13 @@ def test_the_readme_has_something_to_run() -> None:
     assert _blocks(ROOT / "README.md", "python")
 
 
+NOT_IMPORTED = {
+    "cachee.auto": "importing it installs",
+    "cachee._core": "native",
+    "cachee.demo.app": "an application: importing it reads its configuration and connects",
+}
+
+
 def _modules() -> list[str]:
     return [
         info.name
@@ -138,4 +145,4 @@ def _docstring_blocks() -> list[tuple[str, str]]:
 
 def test_the_fenced_python_of_docstrings_runs(server: Server, tmp_path: Path) -> None:
     for _, block in _docstring_blocks():
-        _run(textwrap.dedent(block), server, tmp_path)
+        _run("import cachee\nfrom cachee import *\n" + textwrap.dedent(block), server, tmp_path)

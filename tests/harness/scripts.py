@@ -11,9 +11,10 @@ PATIENCE_S = 60.0
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This environment with the tests importable and no setting of cachee in it."""
+    """This environment, this Python first on the path, no setting of cachee in it."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CACHEE_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **extra}
+    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **extra}
 
 
 def run(

@@ -25,6 +25,7 @@ OPTIONAL = {
     "valkey": {"integrations/redis"},
     "fastapi": {"demo"},
     "starlette": {"demo"},
+    "pydantic": {"demo"},
     "uvicorn": {"demo"},
     "uvloop": {"demo"},
     "httptools": {"demo"},
