@@ -7,6 +7,27 @@
 //! - [`Shard`]: one unsynchronised segment, generic over its keys and values.
 //! - [`Store`]: shards behind locks, keyed by Redis key, with leases against stale publishes.
 //! - [`Gate`]: may what one upstream link loaded be served right now?
+//!
+//! ```
+//! use cachee_core::{Begin, EntryRef, Store, StoreConfig};
+//!
+//! let store = Store::new(StoreConfig { capacity_bytes: 1 << 20, shards: 4, seed: 42 });
+//! let key_hash = store.key_hash(b"user:1");
+//! let id = EntryRef { scope: 1, shape: 1, key: b"user:1", args: b"", key_hash };
+//! let now_ms = 0;
+//!
+//! // The first reader is told to load; what it brings is stored while its lease lives.
+//! let Begin::Lease(token) = store.begin(&id, now_ms, false) else { unreachable!() };
+//! assert!(store.publish(token, b"Ada".to_vec(), 60_000, now_ms));
+//! assert_eq!(store.with_hit(&id, now_ms, |value, _| value.len()), Some(3));
+//!
+//! // A change drops the entry, and voids a load that was under way.
+//! let Begin::Present = store.begin(&id, now_ms, false) else { unreachable!() };
+//! assert_eq!(store.invalidate(key_hash), 1);
+//! let Begin::Lease(token) = store.begin(&id, now_ms, false) else { unreachable!() };
+//! store.invalidate(key_hash);
+//! assert!(!store.publish(token, b"old".to_vec(), 60_000, now_ms));
+//! ```
 
 #![forbid(unsafe_code)]
 

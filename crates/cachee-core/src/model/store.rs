@@ -229,20 +229,7 @@ impl Run {
                 self.store.retire_scope(old);
                 self.kill(|lease| lease.id.scope == old);
             }
-            Operation::Sweep => {
-                while self.store.sweep_step(self.now_ms) {}
-                let scopes = self.scopes;
-                assert!(
-                    self.entries.keys().all(|id| {
-                        scopes.contains(&id.scope)
-                            || self.store.inspect(KEYS[id.key], 0).is_empty()
-                            || self.store.inspect(KEYS[id.key], 0).iter().all(|row| {
-                                row.state != InspectedState::Held || row.scope != id.scope
-                            })
-                    }),
-                    "a retired scope outlives the sweep"
-                );
-            }
+            Operation::Sweep => self.sweep(),
             Operation::Clear => {
                 self.store.clear();
                 self.entries.clear();
@@ -251,6 +238,17 @@ impl Run {
                 self.kill(|_| true);
             }
             Operation::Advance { ms } => self.now_ms += ms,
+        }
+    }
+
+    /// Sweeps to the end; nothing of a retired scope may be left.
+    fn sweep(&mut self) {
+        while self.store.sweep_step(self.now_ms) {}
+        for key in KEYS {
+            for row in self.store.inspect(key, self.now_ms) {
+                let is_held = row.state == InspectedState::Held;
+                assert!(!is_held || self.scopes.contains(&row.scope), "{row:?} outlives the sweep");
+            }
         }
     }
 
