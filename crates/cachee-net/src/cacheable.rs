@@ -90,7 +90,9 @@ mod tests {
         assert!(shape(&["GET", "k"]).is_some());
         assert_eq!(shape(&["GET", "k"]), shape(&["gEt", "other"]));
         assert_ne!(shape(&["GET", "k"]), shape(&["STRLEN", "k"]));
-        assert_eq!(command_name(shape(&["json.get", "k"]).unwrap()), "JSON.GET");
+        let shape = shape(&["json.get", "k"]).unwrap();
+        assert_eq!(command_name(shape), "JSON.GET");
+        assert_eq!(command_name(shape | 7 << 16), "JSON.GET", "the upper half is the caller's");
     }
 
     #[test]

@@ -472,3 +472,42 @@ fn tell(completions: Completions) {
         let _ = catch_unwind(AssertUnwindSafe(|| waiting.tell(outcome)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cachee_core::StoreConfig;
+
+    use super::*;
+    use crate::config::Endpoint;
+
+    struct Raw;
+
+    impl Weigh for Raw {
+        fn weight_bytes(&self) -> usize {
+            0
+        }
+    }
+
+    impl LinkValue for Raw {
+        fn from_reply(_frame: Arc<[u8]>) -> Self {
+            Self
+        }
+    }
+
+    #[test]
+    fn bytes_of_a_connection_that_was_given_up_mean_nothing() {
+        let config = StoreConfig { capacity_bytes: 1 << 20, shards: 1, seed: 1 };
+        let nowhere = Endpoint::Unix { path: "/nonexistent/cachee".into() };
+        let link = Link::<Raw>::open(LinkConfig::new(nowhere), Arc::new(Store::new(config)))
+            .expect("descriptors and a thread");
+        let scope = link.gate().scope();
+        let mut inbound = Inbound::new(1_000);
+        let late = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
+        inbound.space()[..late.len()].copy_from_slice(late);
+        inbound.filled(late.len());
+        assert!(!link.apply(7, &mut inbound));
+        assert_eq!(link.statistics().flushes, 0);
+        assert_eq!(link.gate().scope(), scope);
+        link.close();
+    }
+}
