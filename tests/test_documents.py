@@ -114,7 +114,7 @@ def _modules() -> list[str]:
     return [
         info.name
         for info in pkgutil.walk_packages(cachee.__path__, "cachee.")
-        if info.name not in ("cachee.auto", "cachee._core")
+        if info.name not in NOT_IMPORTED
         and "_bootstrap" not in info.name
         and not info.name.endswith("__main__")
     ]

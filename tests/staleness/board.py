@@ -90,11 +90,11 @@ class Report:
 class Checker:
     """Judges every read of one process."""
 
-    def __init__(self, board: Board, stop: threading.Event, *, stop_at_once: bool):
+    def __init__(self, board: Board, stop: threading.Event, stop_at: frozenset[str] = frozenset()):
         self.board, self.stop = board, stop
         self.report = Report()
         self._seen = [0] * KEYS
-        self._stop_at_once = stop_at_once
+        self._stop_at = stop_at
 
     def judge(self, key: int, value: Any, began: float, floor: int, own: int = 0) -> None:
         """A read that began then gave `value`; `floor` is what this process had seen by then."""
@@ -128,5 +128,5 @@ class Checker:
         self.report.kinds[kind] += 1
         if len(self.report.violations) < VIOLATIONS_KEPT:
             self.report.violations.append(f"{kind}: {text}")
-        if self._stop_at_once:
+        if kind in self._stop_at:
             self.stop.set()

@@ -98,10 +98,10 @@ def check(
     seed: int,
     *,
     faults: bool = True,
-    stop_at_once: bool = False,
+    stop_at: frozenset[str] = frozenset(),
     mutate: Callable[[RelayProcess], contextlib.AbstractContextManager[None]] | None = None,
 ) -> Outcome:
-    """One run. `mutate` breaks something on purpose, around everything that reads and writes."""
+    """One run. `mutate` breaks something on purpose, `stop_at` names what to end the run for."""
     options = {"appendonly": "yes", "auto-aof-rewrite-percentage": "0"}
     server, stop = Server(options=options), threading.Event()
     with tempfile.TemporaryDirectory(prefix="cachee-") as directory:
@@ -113,7 +113,7 @@ def check(
         try:
             _load(server, board)
             with broken, _installed():
-                return _run(server, relay, board, path, stop, seconds, seed, faults, stop_at_once)
+                return _run(server, relay, board, path, stop, seconds, seed, faults, stop_at)
         finally:
             stop.set()
             relay.close()
@@ -149,9 +149,9 @@ def _run(
     seconds: float,
     seed: int,
     faults: bool,
-    stop_at_once: bool,
+    stop_at: frozenset[str],
 ) -> Outcome:
-    checker = Checker(board, stop, stop_at_once=stop_at_once)
+    checker = Checker(board, stop, stop_at)
     before, began = cachee.stats(), time.monotonic()
     with _second_process(relay.port, path, seed) as process:
         work = Work(relay.port, board, stop, checker, seed)
@@ -171,7 +171,7 @@ def _run(
 def work_as_second_process(port: str, path: str, seed: str) -> None:
     """Reads and writes until standard input ends, then prints the report."""
     stop, board = threading.Event(), Board(Path(path))
-    checker = Checker(board, stop, stop_at_once=False)
+    checker = Checker(board, stop)
     with _installed():
         before = cachee.stats()
         work = Work(int(port), board, stop, checker, int(seed) + 1)

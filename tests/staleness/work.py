@@ -16,7 +16,8 @@ from tests.harness.servers import Server
 from tests.staleness.board import KEYS, Board, Checker, kind_of, writer_of
 
 TASK_WRITER, FOREIGN_WRITER, PROCESS_WRITER = 2, 3, 4
-PAUSE_S = 0.004
+WRITE_PAUSE_S = 0.012
+FAILURE_PAUSE_S = 0.004
 
 # Reading: one function a kind, all return the version as the client gave it.
 
@@ -166,12 +167,12 @@ class Work:
 
     def _failed(self) -> None:
         self._checker.report.failures += 1
-        self._stop.wait(PAUSE_S)
+        self._stop.wait(FAILURE_PAUSE_S)
 
     def _write(self, writer: int) -> None:
         pace, choice = Pace(self._board, writer), random.Random(writer)
         with self._client(writer) as client, self._client(writer + 1) as reader:
-            while not self._stop.wait(PAUSE_S):
+            while not self._stop.wait(WRITE_PAUSE_S):
                 key, version = pace.next()
                 while not self._stop.is_set():
                     try:
@@ -211,7 +212,7 @@ class Work:
                     value = await read_async(client, key, choice)
                 except FAILURES:
                     self._checker.report.failures += 1
-                    await asyncio.sleep(PAUSE_S)
+                    await asyncio.sleep(FAILURE_PAUSE_S)
                     continue
                 self._checker.judge(key, value, began, floor)
             await asyncio.sleep(0)
@@ -224,7 +225,7 @@ class Work:
                 await write_async(client, key, version)
             except FAILURES:
                 self._checker.report.failures += 1
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(FAILURE_PAUSE_S)
                 continue
             pace.done(key, version)
             self._checker.report.writes += 1
@@ -234,13 +235,13 @@ class Work:
             except FAILURES:
                 continue
             self._checker.judge(key, value, began, floor, own=version)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(WRITE_PAUSE_S)
 
     def _write_foreign(self, server: Server) -> None:
         """On a bare connection, past cachee: what redis-cli or another language would do."""
         pace = Pace(self._board, FOREIGN_WRITER)
         wire: Wire | None = None
-        while not self._stop.wait(PAUSE_S):
+        while not self._stop.wait(WRITE_PAUSE_S):
             key, version = pace.next()
             name, ttl_ms = f"k{key}", ttl_of(key, version)
             try:
