@@ -197,7 +197,13 @@ def test_checker_finds_a_cache_that_forgets_to_invalidate(tmp_path: Path) -> Non
 
 
 def test_demo_refuses_wrong_flags() -> None:
-    for flags in (["--rtt", "-1"], ["--requests", "0"], ["--write-rate", "x"], ["--nonsense"]):
+    for flags in (
+        ["--rtt", "-1"],
+        ["--requests", "0"],
+        ["--write-rate", "x"],
+        ["--nonsense"],
+        ["--json", "/nowhere/out.json"],
+    ):
         done = demo(*flags)
         assert done.returncode == 2
         assert flags[0] in done.stderr

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from cachee._errors import MissingExtraError
+from cachee._errors import CacheeError, MissingExtraError
 
 SUMMARY = "the same API without and with cachee, on a real Valkey and PostgreSQL"
 EPILOG = """\
@@ -96,9 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
         write_rate=arguments.write_rate,
         concurrency=arguments.concurrency,
     )
-    # Checked before a minute is spent.
     if arguments.json is not None:
-        arguments.json.touch()
+        _check_writable(arguments.json)
     signal.signal(signal.SIGTERM, _leave)
     with Bar() as bar:
         result = comparison.compare(settings, bar.show)
@@ -146,6 +145,14 @@ def _installed(module: str) -> bool:
     except ImportError:
         return False
     return True
+
+
+def _check_writable(file: Path) -> None:
+    """Find out before a minute is spent, not after."""
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise CacheeError(f"--json {file}: {error.strerror}") from error
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

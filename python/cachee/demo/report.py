@@ -193,15 +193,15 @@ def _verdict(result: Result) -> Iterator[str]:
         f"{_rate(without):.0f} -> {_rate(run):.0f} requests/s; what is left is not taken over yet"
     )
     for title, verdict in (("with", run.verdict), ("without", without.verdict)):
+        behind, worst_ms = verdict.behind_within_bound_answers, verdict.behind_ms_max
         yield (
             f"stale answers   {verdict.stale_answers} of {verdict.answers_checked} {title} cachee, "
             f"during {verdict.commits} changes (bound {BOUND_MS / 1e3:g} s)"
         )
-        if verdict.behind_within_bound_answers:
-            yield (
-                f"                {verdict.behind_within_bound_answers} within the bound, though "
-                f"not the newest, at most {verdict.behind_ms_max:.1f} ms behind"
-            )
+        yield (
+            f"                {behind} within the bound but not the newest"
+            + (f", at most {worst_ms:.1f} ms behind" if behind else "")
+        )
         if verdict.impossible_answers:
             yield f"                {verdict.impossible_answers} showed what nobody had written"
 
