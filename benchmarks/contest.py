@@ -30,7 +30,7 @@ from benchmarks.servers import Server, Work
 
 PREPARE_TIMEOUT_S = 120
 ROUND_TIMEOUT_S = 60
-LEAST_CHUNKS = 3
+LEAST_CHUNKS = 2
 MOST_CHUNKS = 2_000
 
 
@@ -106,7 +106,7 @@ class Session:
     def __init__(self, server: Server, *, quick: bool) -> None:
         self.server = server
         self.quick = quick
-        self.rounds = 5 if quick else 15
+        self.rounds = 4 if quick else 15
         self.share_ns = 20_000_000 if quick else 50_000_000
         self.setting = Setting(port=server.port, path=server.path, quick=quick)
         server.work()

@@ -20,15 +20,13 @@ RESULTS = Path(__file__).resolve().parent / "results"
 class Check:
     """A stated target and what was measured; `holds` is None when it could not be measured.
 
-    The README shows the headlines and, headline or not, every check that does not hold. A target
-    that is not `stated` anywhere is a comparison: it is won or lost, not held or missed.
+    A bound that is not a `stated` target is a comparison: it is won or lost, not held or missed.
     """
 
     what: str
     target: str
     measured: str
     holds: bool | None
-    headline: bool = False
     stated: bool = True
 
 

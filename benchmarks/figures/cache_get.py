@@ -61,12 +61,12 @@ def checks(result: dict) -> list[Check]:
     for workload, bound in ((workloads.HOT, 1.5), (workloads.ZIPF, 2.0)):
         ratio = field(row(rows, caches.CACHEE, workload), "ratio_to_dict")
         what = f"`Cache.get` over `dict.get`, {workload}"
-        found.append(at_most(what, ratio, bound, "x", headline=True))
+        found.append(at_most(what, ratio, bound, "x"))
     for workload in (workloads.HOT, workloads.FRESH, workloads.ZIPF, workloads.UNIFORM):
         for rival in (caches.TTL, caches.VTTL):
             ratio = quotient(
                 row(rows, caches.CACHEE, workload), row(rows, rival, workload), "ratio_to_dict"
             )
             what = f"`Cache.get` over {rival}, {workload}"
-            found.append(at_most(what, ratio, 1.0, "x", headline=workload == workloads.HOT))
+            found.append(at_most(what, ratio, 1.0, "x"))
     return found

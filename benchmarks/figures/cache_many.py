@@ -71,7 +71,6 @@ def checks(result: dict) -> list[Check]:
             field(row(result["rows"], caches.CACHEE, workload), "ratio_to_dict"),
             1.0,
             "x",
-            headline=True,
         )
         for workload in (workloads.HOT, workloads.ZIPF, workloads.UNIFORM)
     ]

@@ -21,7 +21,7 @@ METHOD = (
 )
 THREADS, TASKS = 8, 100
 LOADER_S = 0.001
-TIMEOUT_S = 20
+TIMEOUT_S, QUICK_TIMEOUT_S = 20, 8
 COLUMNS = (
     ("", "contender", ""),
     ("workload", "workload", ""),
@@ -168,7 +168,8 @@ def run(session: Session) -> dict:
 
 def _row(session: Session, contender: Contender) -> dict:
     before = _gets(session.server)
-    (found,) = apart.rows(__name__, contender, session.setting, TIMEOUT_S)
+    timeout_s = QUICK_TIMEOUT_S if session.quick else TIMEOUT_S
+    (found,) = apart.rows(__name__, contender, session.setting, timeout_s)
     if "failed" not in found:
         counted = found.pop("counted")
         upstream = _gets(session.server) - before if counted is None else counted
@@ -192,7 +193,6 @@ def checks(result: dict) -> list[Check]:
             f"{name}: reads upstream of one cold key, {workload}",
             field(row(result["rows"], name), "upstream_per_key"),
             1,
-            headline=True,
         )
         for name, workload in ((CACHEE, BY_THREADS), (CACHEE_ASYNC, BY_TASKS), (CACHE, BY_THREADS))
     ]

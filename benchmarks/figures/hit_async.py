@@ -136,7 +136,6 @@ def checks(result: dict) -> list[Check]:
                 field(hot, "ratio_to_dict"),
                 4,
                 "x",
-                headline=True,
             ),
             at_most(f"{name}: hot hit", field(hot, "median_ns", 1e-3), 0.12, " µs"),
         ]

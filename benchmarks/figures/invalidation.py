@@ -235,9 +235,7 @@ def checks(result: dict) -> list[Check]:
     total = field(one, "median_ns", 1e-3)
     above = None if total is None or floor is None else total - floor
     found = [
-        at_most(
-            f"push sent until the entry is gone, {size} entries", total, 20, " µs", headline=True
-        ),
+        at_most(f"push sent until the entry is gone, {size} entries", total, 20, " µs"),
         at_most("the same, less the wake-up of a blocked reader", above, 20, " µs"),
         at_most(
             f"per key in a burst of {BURST}, {size} entries",
@@ -254,4 +252,4 @@ def checks(result: dict) -> list[Check]:
     ]
     grown = quotient(one, row(rows, SINGLE, "1,000"))
     what = f"push sent until the entry is gone, {size} entries over 1,000"
-    return [*found, at_most(what, grown, 1.5, "x", headline=True)]
+    return [*found, at_most(what, grown, 1.5, "x")]

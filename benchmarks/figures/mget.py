@@ -94,9 +94,7 @@ def checks(result: dict) -> list[Check]:
     local = row(rows, CACHEE_TCP, LOCAL)
     partial = row(rows, CACHEE_TCP, PARTIAL)
     return [
-        at_most(
-            "`mget` of 100 local keys", field(local, "median_ns", 1e-3), 10, " µs", headline=True
-        ),
+        at_most("`mget` of 100 local keys", field(local, "median_ns", 1e-3), 10, " µs"),
         at_least(
             f"`mget` of 100 local keys faster than {PLAIN_TCP}",
             quotient(row(rows, PLAIN_TCP, LOCAL), local),
@@ -109,7 +107,6 @@ def checks(result: dict) -> list[Check]:
             "`mget` of 99 local + 1 remote: round trips",
             field(partial, "server_reads_per_operation"),
             1.05,
-            headline=True,
         ),
         at_most(
             f"`mget` of 99 local + 1 remote over {PLAIN_TCP}",

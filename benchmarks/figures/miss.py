@@ -161,8 +161,7 @@ def checks(result: dict) -> list[Check]:
             if below:
                 ratio = quotient(row(rows, cached, workload), below)
                 what = f"miss of {cached} over the plain read, {workload}"
-                headline = plain in ("redis-py, TCP", "redis.asyncio, TCP, asyncio")
-                found.append(at_most(what, ratio, 1.0, "x", headline=headline))
+                found.append(at_most(what, ratio, 1.0, "x"))
     cpu = "server_cpu_ns_per_operation"
     above, below = (row(rows, name, ONE) for name in ("redis-py + cachee, TCP", "redis-py, TCP"))
     found.append(
