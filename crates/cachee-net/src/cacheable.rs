@@ -50,6 +50,11 @@ pub fn cacheable(args: &[&[u8]]) -> Option<Cacheable> {
     if rest < spec.least || rest > spec.most {
         return None;
     }
+    // `JSON.GET … FORMAT` means something in RESP3 only.
+    let is_format = |arg: &&[u8]| arg.eq_ignore_ascii_case(b"FORMAT");
+    if spec.name == "JSON.GET" && args[2..].iter().any(is_format) {
+        return None;
+    }
     Some(Cacheable { shape, resp2: spec.resp2 })
 }
 
@@ -101,6 +106,7 @@ mod tests {
             assert_eq!(shape(words), None, "{words:?}");
         }
         assert_eq!(cacheable(&[]), None);
+        assert_eq!(shape(&["JSON.GET", "k", "format", "EXPAND", "$"]), None);
     }
 
     #[test]

@@ -271,6 +271,19 @@ fn an_entry_lives_no_longer_than_its_key_or_max_age() {
 }
 
 #[test]
+fn an_answer_proves_the_moment_its_command_was_sent() {
+    let (client, mut session, _server) =
+        Client::connected(|config| config.max_staleness_ms = 50_000);
+    let before_ms = cachee_net::clock::now_ms();
+    let reply = client.submit("GET k");
+    let after_ms = cachee_net::clock::now_ms();
+    session.answer_get("k", "v", -1);
+    reply_of(&reply);
+    let until_ms = client.link.gate().serve_until_ms();
+    assert!((before_ms + 50_000..=after_ms + 50_000).contains(&until_ms));
+}
+
+#[test]
 fn an_error_reply_is_left_to_the_callers_own_connection() {
     let (client, mut session, _server) = connected();
     let reply = client.submit("GET k");
@@ -313,6 +326,33 @@ fn fields_that_expire_bound_the_reply() {
     session.send("*1\r\n:-1\r\n");
     client.fence(&mut session);
     assert_eq!(client.stored("HKEYS gone"), None);
+}
+
+#[test]
+fn a_field_that_ended_after_it_was_read_is_not_stored() {
+    let (client, mut session, _server) = Client::connected_to(HELLO_REDIS_8, |_| {});
+    for (read, reply, fields, ttls, is_stored) in [
+        ("HGET a f", "$1\r\nv\r\n", "1 f", "*1\r\n:-2\r\n", false),
+        ("HGET b f", "_\r\n", "1 f", "*1\r\n:-2\r\n", true),
+        ("HEXISTS c f", ":1\r\n", "1 f", "*1\r\n:-2\r\n", false),
+        ("HMGET d f g", "*2\r\n_\r\n$1\r\nv\r\n", "2 f g", "*2\r\n:-2\r\n:-1\r\n", true),
+        ("HMGET e f g", "*2\r\n_\r\n$1\r\nv\r\n", "2 f g", "*2\r\n:-2\r\n:-2\r\n", false),
+    ] {
+        let key = read.split(' ').nth(1).unwrap();
+        let end = client.submit(read);
+        session.expect(&[read, &format!("PTTL {key}"), &format!("HPTTL {key} FIELDS {fields}")]);
+        session.send(&format!("{reply}:-1\r\n{ttls}"));
+        assert_eq!(reply_of(&end), reply);
+        assert_eq!(client.stored(read).is_some(), is_stored, "{read}");
+    }
+    let whole = client.submit("HGETALL h");
+    session.expect(&["HGETALL h", "PTTL h"]);
+    session.send("%1\r\n$1\r\nf\r\n$1\r\nv\r\n:-1\r\n");
+    reply_of(&whole);
+    session.expect(&["HPTTL h FIELDS 1 f"]);
+    session.send("*1\r\n:-2\r\n");
+    client.fence(&mut session);
+    assert_eq!(client.stored("HGETALL h"), None);
 }
 
 #[test]

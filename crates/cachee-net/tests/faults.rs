@@ -101,6 +101,23 @@ fn a_reply_nobody_asked_for_ends_the_connection() {
 }
 
 #[test]
+fn a_shifted_stream_gives_nobody_a_value() {
+    for shifted in ["$1\r\na\r\n$1\r\nb\r\n", "_\r\n_\r\n", "$1\r\na\r\n+OK\r\n"] {
+        let (client, mut session, server) = Client::connected(|_| {});
+        let reply = client.submit("GET k");
+        let next = client.submit("GET next");
+        session.expect(&["GET k", "PTTL k", "GET next", "PTTL next"]);
+        session.send(&format!("{shifted}$1\r\nc\r\n:-1\r\n"));
+        assert_eq!(outcome(&reply), LOST, "{shifted:?}");
+        assert_eq!(outcome(&next), LOST);
+        assert_eq!(client.stored("GET k"), None);
+        let mut session = server.accept_tracked(HELLO_VALKEY);
+        client.until_ready();
+        client.load(&mut session, "k", "v");
+    }
+}
+
+#[test]
 fn other_pushes_concern_nobody() {
     let (client, mut session, _server) = Client::connected(|_| {});
     client.load(&mut session, "held", "v");

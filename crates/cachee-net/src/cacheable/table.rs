@@ -99,7 +99,7 @@ pub(super) static COMMANDS: &[Spec] = &[
     row("HVALS", 1, 1, Generic, Fields::Whole),
     row("JSON.ARRINDEX", 3, 5, Unknown, Fields::None),
     row("JSON.ARRLEN", 1, 2, Unknown, Fields::None),
-    row("JSON.GET", 1, ANY, Unknown, Fields::None),
+    row("JSON.GET", 1, ANY, Generic, Fields::None),
     row("JSON.OBJKEYS", 1, 2, Unknown, Fields::None),
     row("JSON.OBJLEN", 1, 2, Unknown, Fields::None),
     row("JSON.STRLEN", 1, 2, Unknown, Fields::None),

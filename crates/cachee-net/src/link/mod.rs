@@ -16,7 +16,7 @@
 //!
 //! # Parts
 //!
-//! - `state`: the state machine, sans I/O; the races and their arguments are there.
+//! - `state`, `answers`: the state machine, sans I/O; the races and their arguments are there.
 //! - `connection`: who reads the socket, and why nothing is left unread.
 //! - `thread`: connecting, timeouts, signs of life, and reading when nobody waits.
 //! - `wait`: blocking callers.
@@ -32,6 +32,7 @@
 //! around the read and `PTTL` (doubles the server's work; the push between the two replies says
 //! the same), an async runtime (a thread switch for every miss, and a dependency in every wheel).
 
+mod answers;
 mod backoff;
 mod connection;
 mod flight;

@@ -68,18 +68,32 @@ impl TtlLearner {
     }
 }
 
-/// The least of the fields' lifetimes in a reply to `HPTTL`; `None` when it is not such a reply.
-#[allow(clippy::option_option)] // no bound is not the same as no answer
-pub(super) fn least_field_ttl_ms(frame: &[u8]) -> Option<Option<u64>> {
-    let mut reader = Reader::new(frame);
-    let mut least: Option<u64> = None;
-    for _ in 0..reader.elements()? {
-        // −2: no such field, −1: no expiry.
-        if let Ok(ttl_ms) = u64::try_from(reader.integer()?) {
-            least = Some(least.map_or(ttl_ms, |known| known.min(ttl_ms)));
+/// What a reply to `HPTTL` says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct FieldTtls {
+    /// The shortest lifetime, if any field has one.
+    pub(super) least_ms: Option<u64>,
+    /// Places of fields that are not there.
+    pub(super) missing: Vec<usize>,
+}
+
+impl FieldTtls {
+    /// `None` when it is not such a reply.
+    pub(super) fn read(frame: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(frame);
+        let mut ttls = Self::default();
+        for place in 0..reader.elements()? {
+            match reader.integer()? {
+                -1 => {}
+                ttl_ms @ 0.. => {
+                    let ttl_ms = ttl_ms as u64;
+                    ttls.least_ms = Some(ttls.least_ms.map_or(ttl_ms, |known| known.min(ttl_ms)));
+                }
+                _ => ttls.missing.push(place),
+            }
         }
+        Some(ttls)
     }
-    Some(least)
 }
 
 #[cfg(test)]
@@ -113,9 +127,10 @@ mod tests {
 
     #[test]
     fn the_shortest_lived_field_bounds_the_reply() {
-        assert_eq!(least_field_ttl_ms(b"*3\r\n:-1\r\n:70\r\n:30\r\n"), Some(Some(30)));
-        assert_eq!(least_field_ttl_ms(b"*2\r\n:-1\r\n:-2\r\n"), Some(None));
-        assert_eq!(least_field_ttl_ms(b"-ERR unknown command\r\n"), None);
-        assert_eq!(least_field_ttl_ms(b"_\r\n"), None);
+        let read = |frame| FieldTtls::read(frame).map(|ttls| (ttls.least_ms, ttls.missing));
+        assert_eq!(read(b"*3\r\n:-1\r\n:70\r\n:30\r\n"), Some((Some(30), vec![])));
+        assert_eq!(read(b"*2\r\n:-1\r\n:-2\r\n"), Some((None, vec![1])));
+        assert_eq!(read(b"-ERR unknown command\r\n"), None);
+        assert_eq!(read(b"_\r\n"), None);
     }
 }
