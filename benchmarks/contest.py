@@ -111,7 +111,8 @@ class Session:
         self.setting = Setting(port=server.port, path=server.path, quick=quick)
         server.work()
         # What asking the server for its counters adds to them.
-        self.asking = Work(*map(operator.sub, *reversed((server.work(), server.work()))))
+        before = server.work()
+        self.asking = Work(*map(operator.sub, server.work(), before))
 
     def contest(self, module: str, contenders: list[Contender]) -> list[dict]:
         """Rows for all contenders over all their workloads, failures included as rows."""
@@ -162,9 +163,8 @@ class Worker:
         share = self._answer(ROUND_TIMEOUT_S)
         if self.failure:
             return
-        share["server"] = [
-            after - b for after, b in zip(session.server.work(), before, strict=True)
-        ]
+        done = map(operator.sub, session.server.work(), before)
+        share["server"] = tuple(map(operator.sub, done, session.asking))
         self.shares[workload].append(share)
 
     def rows(self) -> list[dict]:
