@@ -28,7 +28,7 @@ dict beside it is asked in the same process a moment earlier. Nothing is pinned 
 garbage collector is off while timing. A stated target holds or is missed; a comparison without a
 stated target is won or lost; both are shown. Absolute figures depend on
 the machine, ratios hardly. Peers come into `target/bench-env`; one that cannot be installed is
-named below.
+named below. The server is the embedded Valkey, or the program `CACHEE_BENCH_SERVER` names.
 """
 
 
