@@ -66,9 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--concurrency",
         type=_positive,
-        default=4,
+        default=2,
         metavar="N",
-        help="requests under way at once (default: 4)",
+        help="requests under way at once (default: 2)",
     )
     add(
         "--write-rate",
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
         result = comparison.compare(settings, bar.show)
     print(report.as_text(result))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report.as_json(result), indent=1) + "\n")
+        arguments.json.write_text(json.dumps(report.as_json(result)) + "\n")
     return 1 if report.is_wrong(result) else 0
 
 
