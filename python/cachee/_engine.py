@@ -17,8 +17,7 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from cachee import _core
 from cachee._explain import Explanation
@@ -50,7 +49,7 @@ class Process:
         self.core: _core.Engine | None = None
         """The native engine once a read has needed one."""
         self._reasons: Counter[str] = Counter()
-        self._bypass_sources: list[Callable[[], dict[str, int]]] = []
+        self._bindings: dict[tuple[object, ...], _core.Binding] = {}
 
     def open(self) -> _core.Engine | None:
         """The native engine, made at the first call; None after the interpreter's exit began."""
@@ -84,17 +83,21 @@ class Process:
         if not known:
             logger.warning("not cached, passed through: %s", reason)
 
-    def count_bypasses_of(self, source: Callable[[], dict[str, int]]) -> None:
-        """Let snapshots include the bypass counts this function returns."""
-        self._bypass_sources.append(source)
+    def binding(self, engine: _core.Engine, link: _core.Link, **decoding: Any) -> _core.Binding:
+        """One binding for each link and decoding, shared by the pools that read alike."""
+        key = (id(link), *decoding.values())
+        binding = self._bindings.get(key)
+        if binding is None:
+            binding = self._bindings[key] = _core.Binding(engine, link, **decoding)
+        return binding
 
     def snapshot(self) -> Snapshot:
         """Everything counted so far."""
         core = self.core
         counted = core.stats() if core is not None else {}
         bypasses: Counter[str] = Counter()
-        for source in list(self._bypass_sources):
-            bypasses.update(source())
+        for binding in list(self._bindings.values()):
+            bypasses.update(binding.bypasses())
         return Snapshot(
             mode=self.settings.mode,
             pid=os.getpid(),
@@ -150,7 +153,7 @@ class Process:
         self._lock = threading.Lock()
         core, self.core = self.core, None
         self._reasons = Counter()
-        self._bypass_sources = []
+        self._bindings = {}
         if core is not None:
             core.after_fork_in_child()
 

@@ -29,6 +29,7 @@ ANSWER_BYTES_MAX = 4 * 1024**2
 
 _serving: Callable[[], Snapshot] | None = None
 _path: Path | None = None
+_listener: socket.socket | None = None
 
 
 def runtime_directory() -> Path:
@@ -93,8 +94,10 @@ def _is_alive(pid: int) -> bool:
 
 
 def _start() -> None:
-    global _path
+    global _path, _listener
     _path = None
+    if _listener is not None:
+        _listener.close()
     if _serving is None:
         return
     directory = runtime_directory()
@@ -110,7 +113,7 @@ def _start() -> None:
         listener.listen(8)
     except OSError:
         return
-    _path = path
+    _path, _listener = path, listener
     thread = threading.Thread(target=_answer, args=(listener,), name="cachee-stats", daemon=True)
     thread.start()
     import atexit

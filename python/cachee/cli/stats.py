@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import Any
 
 from cachee import _stats_socket
@@ -35,24 +36,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask and print; ProcessNotFoundError when nobody answers."""
-    found = [arguments.pid] if arguments.pid is not None else _stats_socket.running_processes()
+    named = arguments.pid is not None
+    found = _ask([arguments.pid] if named else _stats_socket.running_processes(), skip=not named)
     if not found:
         raise ProcessNotFoundError(
             "no process of this user answers; start one with `cachee run` or set stats_socket = on"
         )
     if arguments.json:
-        snapshots = [_stats_socket.ask(pid) for pid in found]
-        print_json(snapshots if arguments.pid is None else snapshots[0])
+        print_json(found[0] if named else found)
         return 0
     if len(found) > 1 and not arguments.all:
         print("several processes answer; name one, or use --all:")
-        print_table([(str(pid), _one_line(_stats_socket.ask(pid))) for pid in found], indent=2)
+        print_table([(str(each["pid"]), _one_line(each)) for each in found], indent=2)
         return 0
-    for position, pid in enumerate(found):
+    for position, snapshot in enumerate(found):
         if position:
             print()
-        _print(_stats_socket.ask(pid))
+        _print(snapshot)
     return 0
+
+
+def _ask(pids: list[int], *, skip: bool) -> list[dict[str, Any]]:
+    """Their snapshots; one that ends meanwhile is skipped, unless it was asked for by name."""
+    snapshots = []
+    for pid in pids:
+        with contextlib.suppress(*((ProcessNotFoundError,) if skip else ())):
+            snapshots.append(_stats_socket.ask(pid))
+    return snapshots
 
 
 def _one_line(snapshot: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from cachee.integrations.redis.library import LIBRARIES, Flavour, flavours
 from cachee.integrations.redis.views import (
     COMMAND_OF_METHOD,
     VIEW,
+    PoolAttribute,
     View,
     forget_views,
     view_of_client,
@@ -106,6 +107,7 @@ class RedisIntegration:
                 return None
             return view_of_pool(process, flavour, instance.connection_pool)
 
+        self._put(client, "connection_pool", PoolAttribute())
         self._replace(client, "execute_command", hooks.hook_execute_command, of_client)
         self._replace(pipeline, "execute", hooks.hook_execute, of_pipeline)
         self._replace(pipeline, "immediate_execute_command", hooks.hook_immediate, of_pipeline)
@@ -122,10 +124,11 @@ class RedisIntegration:
         make: Callable[[Callable[..., Any], Callable[[Any], View | None]], Callable[..., Any]],
         view_of: Callable[[Any], View | None],
     ) -> None:
-        own = vars(cls).get(name, _ABSENT)
-        hook = make(getattr(cls, name), view_of)
+        self._put(cls, name, make(getattr(cls, name), view_of))
+
+    def _put(self, cls: type, name: str, hook: object) -> None:
+        self._replaced.append((cls, name, vars(cls).get(name, _ABSENT), hook))
         setattr(cls, name, hook)
-        self._replaced.append((cls, name, own, hook))
 
 
 def _is_imported(library: str) -> bool:

@@ -26,7 +26,7 @@ from cachee.integrations.redis.commands import Kind, keys_of, kind_of, split_nam
 from cachee.integrations.redis.library import Flavour
 from cachee.integrations.redis.mirror import Mirror, Refusal, mirror_pool
 
-__all__ = ["View", "enroll", "forget_views", "view_of_client", "view_of_pool"]
+__all__ = ["PoolAttribute", "View", "enroll", "forget_views", "view_of_client", "view_of_pool"]
 
 VIEW = "_cachee_view"
 """Attribute of clients and pools that holds their view; None at the class means not seen yet."""
@@ -52,7 +52,7 @@ COMMAND_OF_METHOD = {
 
 HOT_COMMANDS = frozenset(COMMAND_OF_METHOD.values())
 
-REPLY_METHODS = ("parse_response", "_send_command_parse_response", "_execute_command")
+REPLY = ("parse_response", "_send_command_parse_response", "_execute_command")
 """Methods that see a raw reply: a class with one of its own decides itself what a reply is."""
 
 
@@ -123,7 +123,7 @@ class View:
                     self.refuse(f"{self.flavour.name}: more than {LINKS_MAX} links in one process")
                     return None
                 self.link = engine.link(**mirror.link)
-                self.binding = _core.Binding(
+                self.binding = self.process.binding(
                     engine,
                     self.link,
                     decode=mirror.decode,
@@ -132,7 +132,6 @@ class View:
                     resp2=mirror.resp2,
                 )
                 self.serving = None if self.observe else self.binding
-                self.process.count_bypasses_of(self.binding.bypasses)
             return self.binding
 
     def admitted(self, args: tuple[object, ...]) -> bool:
@@ -220,9 +219,10 @@ def view_of_pool(process: Process, flavour: Flavour, pool: Any) -> View:
 def view_of_client(process: Process, flavour: Flavour, client: Any) -> View:
     """The view a client carries from its first hooked call on."""
     view = view_of_pool(process, flavour, client.connection_pool)
-    if view.mirror is not None and _sees_replies(flavour, type(client)):
-        reason = f"{flavour.name}: {type(client).__name__} parses replies itself"
-        view = View(process, flavour, None, reason)
+    if view.mirror is not None:
+        reason = _own_way(flavour, type(client))
+        if reason:
+            view = View(process, flavour, None, f"{flavour.name}: {reason}")
     setattr(client, VIEW, view)
     _seen.add(client)
     return view
@@ -271,11 +271,37 @@ def _sink() -> _core.Completions:
     return _completions
 
 
-def _sees_replies(flavour: Flavour, kind: type) -> bool:
-    return any(
-        getattr(kind, name, None) is not getattr(flavour.client, name, None)
-        for name in REPLY_METHODS
-    )
+def _own_way(flavour: Flavour, kind: type) -> str:
+    """Why a client class cannot be answered for, if it does for itself what a view takes over."""
+    if any(getattr(kind, name, None) is not getattr(flavour.client, name, None) for name in REPLY):
+        return f"{kind.__name__} parses replies itself"
+    own = kind.__mro__[: kind.__mro__.index(flavour.client)]
+    if any("connection_pool" in vars(base) for base in own):
+        return f"{kind.__name__} chooses its pool itself"
+    return ""
+
+
+class PoolAttribute:
+    """`connection_pool` of the client classes: a client that is given another pool is seen anew.
+
+    The value stays in the instance, as before; only setting it does more.
+    """
+
+    def __get__(self, client: Any, _owner: type | None = None) -> Any:
+        if client is None:
+            return self
+        try:
+            return vars(client)["connection_pool"]
+        except KeyError:
+            raise AttributeError("connection_pool") from None
+
+    def __set__(self, client: Any, pool: Any) -> None:
+        vars(client)["connection_pool"] = pool
+        if vars(client).pop(VIEW, None) is not None:
+            _core.withdraw(client)
+
+    def __delete__(self, client: Any) -> None:
+        vars(client).pop("connection_pool", None)
 
 
 def _hot_names(view: View, client: Any, hook: Callable[..., Any]) -> frozenset[str]:
