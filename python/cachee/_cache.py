@@ -120,7 +120,7 @@ class Cache(_core.Cache):
     cache = Cache(max_memory="64mb", ttl=30)
     cache.set("user:42", {"name": "Ada"}, tags=["users"])
     cache.get("user:42")                      # {'name': 'Ada'}: the object itself, not a copy
-    cache.get_or_load("user:43", lambda: query_user(43))
+    cache.get_or_load("user:43", lambda: {"name": "Alan"})
     cache.invalidate_tag("users")
     ```
 

@@ -3,7 +3,7 @@
 //! Problem: `async def` costs a coroutine object, a frame and its suspension, 60 ns and more for a
 //! value that is already there. Idea: a native type that is its own iterator. `await` asks
 //! `am_await` for the iterator and drives it by `am_send` (CPython 3.10, 3.11) or by `tp_iternext`
-//! (3.12 and later, where the value travels in a StopIteration); `send`, `throw` and `close` make
+//! (3.12 and later, where the value travels in a StopIteration, see `Stop`); `send`, `throw` and `close` make
 //! it a `collections.abc.Coroutine`, so `asyncio.iscoroutine` is true and `create_task`, `gather`
 //! and `wait_for` take it. Freed objects wait on a free list of 64.
 //!
@@ -11,11 +11,11 @@
 //! holds its own, never awaited, awaitable. Rejected: a finished `Future`, which is bound to a loop
 //! and three times as slow.
 
-use crate::raw::{Obj, Table, incref, plain};
+use crate::raw::{Obj, Table, incref, is_exact_bytes, is_exact_str, plain};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use std::os::raw::c_void;
+use std::os::raw::{c_char, c_void};
 use std::ptr;
 
 const FREE_LIST_LENGTH: usize = 64;
@@ -72,6 +72,7 @@ pub fn init(py: Python<'_>) -> PyResult<()> {
             return Err(PyErr::fetch(py));
         }
         *TYPE.get() = made.cast();
+        init_stop(py);
     }
     Ok(())
 }
@@ -169,13 +170,22 @@ unsafe extern "C" fn am_send(object: Obj, _sent: Obj, result: *mut Obj) -> ffi::
 }
 
 unsafe extern "C" fn iternext(object: Obj) -> Obj {
-    // SAFETY: an instance of StopIteration is made here, because PyErr_SetObject with a bare value
-    // would take a tuple for its arguments and an exception for itself.
+    // SAFETY: the interpreter gives a live instance; `stop` takes the value over.
     unsafe {
         let value = take(object);
-        if value.is_null() {
-            return ptr::null_mut();
+        if !value.is_null() && !stop_with_kept(value) {
+            stop(value);
         }
+        ptr::null_mut()
+    }
+}
+
+/// Raises StopIteration of a value.
+#[cold]
+unsafe fn stop(value: Obj) {
+    // SAFETY: an instance is made here, because PyErr_SetObject with a bare value would take a
+    // tuple for its arguments and an exception for itself.
+    unsafe {
         let stop = ffi::PyObject_CallFunctionObjArgs(
             ffi::PyExc_StopIteration,
             value,
@@ -186,13 +196,101 @@ unsafe extern "C" fn iternext(object: Obj) -> Obj {
             ffi::PyErr_SetObject(ffi::PyExc_StopIteration, stop);
             ffi::Py_DECREF(stop);
         }
-        ptr::null_mut()
+    }
+}
+
+/// From CPython 3.12 on `await` gets the value through a StopIteration, whose making costs more
+/// than all the rest. One instance is kept and raised again and again: the interpreter takes the
+/// value out and drops it at once.
+struct Stop {
+    /// `PyErr_SetRaisedException`, where there is one.
+    raise: Option<unsafe extern "C" fn(Obj)>,
+    /// Owned; null before the first use.
+    exception: Obj,
+    /// The name `value`.
+    value: Obj,
+}
+
+static STOP: Table<Stop> =
+    Table::new(Stop { raise: None, exception: ptr::null_mut(), value: ptr::null_mut() });
+
+unsafe extern "C" {
+    fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
+}
+
+/// Every symbol of the process.
+const RTLD_DEFAULT: isize = if cfg!(target_os = "macos") { -2 } else { 0 };
+
+unsafe fn init_stop(py: Python<'_>) {
+    // SAFETY: a symbol of that name is the interpreter's, with this signature.
+    unsafe {
+        let process = RTLD_DEFAULT as *mut c_void;
+        let symbol = dlsym(process, c"PyErr_SetRaisedException".as_ptr());
+        let stop = STOP.get();
+        if !symbol.is_null() {
+            (*stop).raise =
+                Some(std::mem::transmute::<*mut c_void, unsafe extern "C" fn(Obj)>(symbol));
+        }
+        (*stop).value = pyo3::intern!(py, "value").clone().into_ptr();
+    }
+}
+
+/// Raises the kept StopIteration with a value, which it then holds until it is used again:
+/// therefore only for plain scalars. False: nothing was done.
+#[inline]
+unsafe fn stop_with_kept(value: Obj) -> bool {
+    // SAFETY: the GIL guards STOP; a kept exception that anyone else holds, or that has been
+    // caught (and has a traceback), is given up for a new one.
+    unsafe {
+        let stop = STOP.get();
+        let Some(raise) = (*stop).raise else { return false };
+        let is_scalar = is_exact_bytes(value) || is_exact_str(value);
+        if !is_scalar && !ptr::eq(value, ffi::Py_None()) {
+            return false;
+        }
+        let kept = (*stop).exception;
+        if kept.is_null() || *kept.cast::<i32>() != 1 || has_traceback(kept) {
+            ffi::Py_XDECREF(kept);
+            let made = ffi::PyObject_CallFunctionObjArgs(
+                ffi::PyExc_StopIteration,
+                ptr::null_mut::<ffi::PyObject>(),
+            );
+            (*stop).exception = made;
+            if made.is_null() {
+                ffi::PyErr_Clear();
+                return false;
+            }
+        }
+        let kept = (*stop).exception;
+        if ffi::PyObject_SetAttr(kept, (*stop).value, value) != 0 {
+            ffi::PyErr_Clear();
+            return false;
+        }
+        ffi::Py_DECREF(value);
+        incref(kept);
+        raise(kept);
+        true
+    }
+}
+
+unsafe fn has_traceback(exception: Obj) -> bool {
+    // SAFETY: a live exception; the new reference is dropped.
+    unsafe {
+        let traceback = ffi::PyException_GetTraceback(exception);
+        ffi::Py_XDECREF(traceback);
+        !traceback.is_null()
     }
 }
 
 unsafe extern "C" fn send(object: Obj, _sent: Obj) -> Obj {
-    // SAFETY: as tp_iternext.
-    unsafe { iternext(object) }
+    // SAFETY: called by the interpreter with a live instance of this type.
+    unsafe {
+        let value = take(object);
+        if !value.is_null() {
+            stop(value);
+        }
+        ptr::null_mut()
+    }
 }
 
 unsafe extern "C" fn close(object: Obj, _unused: Obj) -> Obj {
