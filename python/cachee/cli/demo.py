@@ -73,9 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--write-rate",
         type=_positive_rate,
-        default=10.0,
+        default=5.0,
         metavar="N",
-        help="changes a second by other processes (default: 10)",
+        help="changes a second by another process (default: 5)",
     )
     add("--seed", type=int, default=1, metavar="N", help="of all randomness (default: 1)")
     add("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
