@@ -239,6 +239,27 @@ fn a_key_that_expired_between_the_two_replies_is_not_stored() {
 }
 
 #[test]
+fn who_joined_a_flight_does_not_get_a_value_that_has_ended() {
+    let (client, mut session, _server) = connected();
+    for ttl in [0, -2] {
+        let first = client.submit("GET k");
+        let joined = client.submit("GET k");
+        session.answer_get("k", "v", ttl);
+        assert_eq!(reply_of(&first), bulk("v"), "asked before the read ran");
+        assert_eq!(outcome(&joined), Outcome::Bypass(BypassReason::Expired));
+    }
+    let first = client.submit("GET k");
+    let joined = client.submit("GET k");
+    session.expect(&["GET k", "PTTL k"]);
+    session.send(&bulk("v"));
+    let sent_ms = cachee_net::clock::now_ms();
+    client.until("the end of the value", || cachee_net::clock::now_ms() > sent_ms + 20);
+    session.send(":20\r\n");
+    assert_eq!(reply_of(&first), bulk("v"));
+    assert_eq!(outcome(&joined), Outcome::Bypass(BypassReason::Expired));
+}
+
+#[test]
 fn a_lifetime_that_is_not_told_is_not_guessed() {
     let (client, mut session, _server) = connected();
     let reply = client.submit("GET k");

@@ -194,8 +194,11 @@ impl State {
         }
     }
 
-    /// One of the flight's answers is in. With the last one the reply is stored or not. Callers
-    /// are told then too, except that they do not wait for a second round trip about fields.
+    /// One of the flight's answers is in. With the last one the reply is stored or not, and who
+    /// asked is told; the first caller does not wait for a second round trip about fields.
+    ///
+    /// The first caller asked before the read ran and gets what it found, whatever has happened
+    /// since. One who joined may have asked after the value's end, if the answer was slow.
     fn answered<V: LinkValue>(
         &mut self,
         context: &Context<'_, V>,
@@ -207,11 +210,17 @@ impl State {
         flight.answers_left -= 1;
         let is_known = flight.answers_left == 0 || (flight.answers_left == 1 && flight.asks_again);
         if is_known && let Some(reply) = &flight.reply {
-            let ends = flight.waiting.drain(..);
-            completions.extend(ends.map(|end| (end, Outcome::Reply(reply.clone()))));
+            let owner = flight.owner.take();
+            completions.extend(owner.map(|end| (end, Outcome::Reply(reply.clone()))));
         }
         if flight.answers_left > 0 {
             return;
+        }
+        if flight.deadline_ms <= now_ms {
+            self.give_back(token, BypassReason::Expired, completions);
+        } else if let Some(reply) = &flight.reply {
+            let ends = flight.joined.drain(..);
+            completions.extend(ends.map(|end| (end, Outcome::Reply(reply.clone()))));
         }
         let Some(flight) = self.flights.remove(&token) else { return };
         match flight.reply {

@@ -55,7 +55,10 @@ pub(super) enum Answers {
 
 /// One read on its way.
 pub(super) struct Flight {
-    pub(super) waiting: Vec<Waiting>,
+    /// Who asked first: before the command was sent.
+    pub(super) owner: Option<Waiting>,
+    /// Who asked while it was on its way.
+    pub(super) joined: Vec<Waiting>,
     pub(super) shape: u32,
     pub(super) sent_ms: u64,
     pub(super) barrier: u64,

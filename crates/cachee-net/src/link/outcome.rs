@@ -51,6 +51,8 @@ pub enum BypassReason {
     WriteInFlight,
     /// The key changes more often than it is read.
     WriteHot,
+    /// The value ended on its way, perhaps before this caller asked.
+    Expired,
     /// The key is outside the broadcast prefixes.
     NotTracked,
     /// The caller's own interruption (a signal).
@@ -59,7 +61,7 @@ pub enum BypassReason {
 
 impl BypassReason {
     /// Every reason, in the order of `index`.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connecting,
         Self::LinkDown,
         Self::LinkLost,
@@ -71,6 +73,7 @@ impl BypassReason {
         Self::TooLarge,
         Self::WriteInFlight,
         Self::WriteHot,
+        Self::Expired,
         Self::NotTracked,
         Self::Interrupted,
     ];
@@ -89,6 +92,7 @@ impl BypassReason {
             Self::TooLarge => "too_large",
             Self::WriteInFlight => "write_in_flight",
             Self::WriteHot => "write_hot",
+            Self::Expired => "expired",
             Self::NotTracked => "not_tracked",
             Self::Interrupted => "interrupted",
         }

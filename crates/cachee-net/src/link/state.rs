@@ -160,7 +160,7 @@ impl State {
         if let Begin::Join(token) = begin {
             match self.flights.get_mut(&token) {
                 Some(flight) if flight.barrier == self.barrier => {
-                    flight.waiting.push(waiting);
+                    flight.joined.push(waiting);
                     self.statistics.joined += 1;
                     return Ok(Read::Submitted);
                 }
@@ -226,7 +226,8 @@ impl State {
         let config = context.config;
         let life_ms = if skips_ttl { config.max_staleness_ms } else { config.max_age_ms };
         let mut flight = Flight {
-            waiting: vec![waiting],
+            owner: Some(waiting),
+            joined: Vec::new(),
             shape: request.shape,
             sent_ms: now_ms,
             barrier: self.barrier,
@@ -296,9 +297,10 @@ impl State {
         completions: &mut Completions,
     ) {
         let Some(flight) = self.flights.get_mut(&token) else { return };
-        let ends = std::mem::take(&mut flight.waiting);
-        self.count_bypasses(reason, ends.len());
-        completions.extend(ends.into_iter().map(|end| (end, Outcome::Bypass(reason))));
+        let before = completions.len();
+        let ends = flight.owner.take().into_iter().chain(flight.joined.drain(..));
+        completions.extend(ends.map(|end| (end, Outcome::Bypass(reason))));
+        self.count_bypasses(reason, completions.len() - before);
     }
 
     /// Gives back whatever has waited longer than `reply_timeout_ms`. The answers may still come,
