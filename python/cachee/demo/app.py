@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 
 RATE_LIMIT_PER_MINUTE = int(os.environ.get("RATE_LIMIT_PER_MINUTE", "600"))
-SUMMARY_TTL_S = 600
+SUMMARY_TTL_S = 3600
 POOL_SIZE = 8
 
 SUMMARY_QUERY = """
