@@ -95,16 +95,13 @@ class Process:
         """Everything counted so far."""
         core = self.core
         counted = core.stats() if core is not None else {}
-        bypasses: Counter[str] = Counter()
-        for binding in list(self._bindings.values()):
-            bypasses.update(binding.bypasses())
         return Snapshot(
             mode=self.settings.mode,
             pid=os.getpid(),
             entries=counted.get("entries", 0),
             weight_bytes=counted.get("weight_bytes", 0),
             capacity_bytes=counted.get("capacity_bytes", self.settings.max_memory_bytes),
-            bypasses=dict(bypasses),
+            bypasses=dict(self._bypasses()),
             pass_through=dict(self._reasons),
             links=tuple(_link_snapshot(link) for link in (core.links() if core else [])),
             **{name: counted.get(name, 0) for name in COUNTERS},
@@ -134,11 +131,21 @@ class Process:
             entries = tuple(core.inspect(key))
             if not entries:
                 reasons.append("nothing of it is in the L1: not read yet, changed, or evicted")
+        bypasses = self._bypasses()
+        if bypasses:
+            counts = ", ".join(f"{reason} {n}" for reason, n in bypasses.most_common())
+            reasons.append(f"reads of this process that went to the store instead: {counts}")
         ready = any(link.status()[0] == "ready" for link in links)
         present = any(entry.get("state") == "held" for entry in entries)
         return Explanation(
             key, present and ready and self.settings.mode == "on", tuple(reasons), entries
         )
+
+    def _bypasses(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for binding in list(self._bindings.values()):
+            counts.update(binding.bypasses())
+        return counts
 
     def close(self) -> None:
         """Close the links; every later read is a miss. Idempotent."""

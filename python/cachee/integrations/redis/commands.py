@@ -84,6 +84,10 @@ def kind_of(args: tuple[object, ...]) -> Kind:
     >>> kind_of(("GET", "k")).name, kind_of((b"set", "k", 1)).name, kind_of(("SELECT", 3)).name
     ('CACHEABLE', 'EFFECT', 'STATE')
     """
+    try:
+        return KINDS_BY_SPELLING[args[0]]
+    except (KeyError, IndexError, TypeError):
+        pass
     words = words_of(args, 2)
     if not words:
         return Kind.EFFECT
