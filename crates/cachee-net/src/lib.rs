@@ -3,7 +3,7 @@
 //! - [`resp`]: RESP3 frames, found incrementally and read without copying.
 //! - [`Link`]: one RESP3 connection a (server, user, database) that all cacheable misses of the
 //!   process share, and whose reader applies replies and invalidations in wire order.
-//! - [`cacheable`]: which commands may be answered from the L1.
+//! - [`mod@cacheable`]: which commands may be answered from the L1.
 //! - [`CommandTable`]: what every other command changes, by the server's own description of it.
 //! - [`clock`]: the process-wide monotonic milliseconds everything above is timed by.
 
