@@ -155,16 +155,16 @@ impl BindingCore {
     }
 
     /// A reply that came just now, as the caller's own object; null when it cannot be decoded.
-    pub unsafe fn fresh_reply(&self, shape: u32, resp2: Resp2Shape, frame: &[u8]) -> Obj {
-        // SAFETY: the GIL is held. A whole hash is laid flat by decoding it as RESP2 directly.
-        unsafe {
-            match decode(frame, &self.decoding, resp2, false) {
-                Some(decoded) => decoded.object,
-                None => {
-                    let _ = shape;
-                    self.note("undecodable");
-                    ptr::null_mut()
-                }
+    ///
+    /// # Safety
+    /// The GIL is held.
+    pub unsafe fn fresh_reply(&self, resp2: Resp2Shape, frame: &[u8]) -> Obj {
+        // SAFETY: the GIL is held. A whole hash is not kept here, so it is laid flat right away.
+        match unsafe { decode(frame, &self.decoding, resp2, false) } {
+            Some(decoded) => decoded.object,
+            None => {
+                self.note("undecodable");
+                ptr::null_mut()
             }
         }
     }
@@ -330,8 +330,7 @@ impl Binding {
                 let reply = unsafe {
                     match outcome {
                         Outcome::Reply(frame) => {
-                            let Read { cacheable, .. } = &prepared.read;
-                            self.core.fresh_reply(cacheable.shape, cacheable.resp2, &frame)
+                            self.core.fresh_reply(prepared.read.cacheable.resp2, &frame)
                         }
                         Outcome::Present => {
                             let reply = self.core.look(&prepared.read, &prepared.args);

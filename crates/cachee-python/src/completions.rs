@@ -44,6 +44,7 @@ pub struct Batch {
     open: AtomicUsize,
 }
 
+#[derive(Default)]
 struct State {
     replies: Vec<Option<Kept>>,
     endings: Vec<Option<Ending>>,
@@ -83,8 +84,8 @@ impl Batch {
 
     /// The result of each command. Called once, when all has ended.
     pub fn replies(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
-        let State { replies, endings } = &mut *locked(&self.state);
-        let (mut replies, endings) = (std::mem::take(replies), std::mem::take(endings));
+        let state = std::mem::take(&mut *locked(&self.state));
+        let State { mut replies, endings } = state;
         for ((index, cacheable), ending) in self.missing.iter().zip(&self.shapes).zip(endings) {
             // SAFETY: the GIL is held.
             let reply = unsafe { self.reply(*cacheable, ending) };
@@ -107,9 +108,7 @@ impl Batch {
     unsafe fn reply(&self, cacheable: Cacheable, ending: Option<Ending>) -> Obj {
         match ending {
             // SAFETY: the GIL is held.
-            Some(Ending::Reply(frame)) => unsafe {
-                self.core.fresh_reply(cacheable.shape, cacheable.resp2, &frame)
-            },
+            Some(Ending::Reply(frame)) => unsafe { self.core.fresh_reply(cacheable.resp2, &frame) },
             Some(Ending::Bypass(reason)) => {
                 self.core.note(reason.as_str());
                 ptr::null_mut()
