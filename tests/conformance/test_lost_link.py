@@ -1,10 +1,14 @@
 """Rule 5 and P1: a link that is lost or silent stops serving, and what comes late is ignored."""
 
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.conformance.conftest import Stage
+from tests.harness import scripts
 from tests.harness.drop_in import Call, installed, warm
 from tests.harness.relay import Connection
 from tests.harness.servers import Server
@@ -174,6 +178,62 @@ def _read_until(client, moment: float) -> object:
         value = client.get("k")
         if late:
             return value
+
+
+def test_a_process_that_was_stopped_serves_nothing_old(own_server: Server) -> None:
+    """SIGSTOP for longer than the bound: the pushes wait in its socket, the clock has gone on."""
+    with subprocess.Popen(
+        [sys.executable, "-c", READER, str(own_server.port), str(STALENESS_S)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        env=scripts.environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        own_server.call("SET", "k", "old")
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "reading\n"
+        for number in range(5):
+            process.send_signal(signal.SIGSTOP)
+            own_server.call("SET", "k", f"new{number}")
+            changed = time.monotonic()
+            own_server.call("SET", "changed", changed)
+            until(lambda c=changed: time.monotonic() > c + 2 * STALENESS_S, "twice the bound")
+            process.send_signal(signal.SIGCONT)
+            assert process.stdout.readline() == f"new{number}\n"
+        assert process.stdin.close() is None
+        assert process.wait(20) == 0
+
+
+READER = """
+import sys, time
+import redis
+import cachee
+
+port, bound = int(sys.argv[1]), float(sys.argv[2])
+cachee.install(max_staleness=f"{bound * 1000:.0f}ms")
+client = redis.Redis(port=port, decode_responses=True)
+sys.stdin.readline()
+while cachee.stats().hits < 1000:
+    last = client.get("k")
+print("reading", flush=True)
+for _ in range(5):
+    late = 0.0
+    while True:
+        began = time.monotonic()
+        value = client.get("k")
+        if value != last:
+            break
+        late = began
+    # The last read of the old value began before the stop, so before the change and the bound.
+    changed = float(client.execute_command("GETSET", "changed", "0"))
+    assert late <= changed + bound, f"old {late - changed} s after the change"
+    last = value
+    print(value, flush=True)
+client.close()
+"""
 
 
 def test_an_idle_process_serves_nothing_from_before(quick_stage: Stage) -> None:

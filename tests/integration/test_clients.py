@@ -162,6 +162,38 @@ def _provider(flavour: str, username: str, password: str):
     return module.UsernamePasswordCredentialProvider(username, password)
 
 
+def test_credentials_that_change(clients, flavour: str) -> None:
+    """The provider is asked at each connect, also by the link."""
+    module = import_module(f"{flavour.partition('.')[0]}.credentials")
+    password = ["first"]
+
+    class Rotating(module.CredentialProvider):
+        def get_credentials(self):
+            return "app", password[0]
+
+    with running() as server, installed():
+        server.call("ACL", "SETUSER", "app", "on", ">first", "~*", "&*", "+@all")
+        client = clients.make(flavour, server.port, credential_provider=Rotating())
+        _is_cached(server, client)
+        server.call("ACL", "SETUSER", "app", "<first", ">second")
+        password[0] = "second"
+        server.call("CLIENT", "KILL", "USER", "app")
+        until(lambda: _still_answers(client), "the client has the new password")
+        _is_cached(server, client)
+        clients.close()
+
+
+def _still_answers(client) -> bool:
+    try:
+        return client.get("k") == b"v"
+    except OSError:
+        return False
+    except Exception as problem:
+        if "onnection" not in str(problem):
+            raise
+        return False
+
+
 def test_a_subclass_that_overrides_nothing(server: Server, clients, flavour: str) -> None:
     class Named(class_of(flavour)):
         pass

@@ -163,7 +163,6 @@ def test_stats_of_a_running_process(server: Server, tmp_path: Path) -> None:
 
 def test_doctor(server: Server) -> None:
     text = scripts.succeeds(scripts.call([CACHEE, "doctor", f"redis://127.0.0.1:{server.port}/0"]))
-    assert "8.1" in text
     assert "track" in text.lower()
 
 

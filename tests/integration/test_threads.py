@@ -14,6 +14,7 @@ from tests.harness import scripts
 from tests.harness.clients import Clients, Loop, class_of, module_of
 from tests.harness.drop_in import Spy, installed, warm
 from tests.harness.servers import Server
+from tests.harness.waiting import until
 
 
 @pytest.mark.parametrize("library", ["redis", "valkey"])
@@ -96,6 +97,18 @@ def test_install_and_uninstall_while_others_read(server: Server, clients: Client
                 client.get("k")
         stop.set()
         assert all(each.result(30) > 0 for each in readers)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")  # noqa: PTH112
+def test_installing_again_and_again_leaves_nothing_open(server: Server, clients: Clients) -> None:
+    client = clients.make("redis", server.port)
+    counts = []
+    for _ in range(30):
+        with installed():
+            warm(server, lambda: client.get("k"), "get")
+        until(lambda: not server.trackers(), "the link is closed")
+        counts.append((_open_files(), len(os.listdir("/proc/self/task"))))  # noqa: PTH208
+    assert counts[-1] <= counts[2]
 
 
 def _open_files() -> int:
