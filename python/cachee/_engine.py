@@ -132,6 +132,7 @@ class Process:
             if not entries:
                 reasons.append("nothing of it is in the L1: not read yet, changed, or evicted")
         bypasses = self._bypasses()
+        del bypasses["connecting"]  # over by now, or said by the link's own line
         if bypasses:
             counts = ", ".join(f"{reason} {n}" for reason, n in bypasses.most_common())
             reasons.append(f"reads of this process that went to the store instead: {counts}")
