@@ -95,9 +95,9 @@ def test_run_hands_on_settings_and_path(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/mine")
     monkeypatch.delenv("CACHEE_STATS_SOCKET", raising=False)
     assert cli.main(["run", "--max-age", "5s", "--exclude", "a:*", "--", "sh", "-c", "x"]) == 0
-    ((path, program, environment),) = became
-    assert path.endswith("/sh")
-    assert program == ["sh", "-c", "x"]
+    ((program, environment),) = became
+    assert program[0].endswith("/sh")
+    assert program[1:] == ["-c", "x"]
     assert environment["CACHEE_MAX_AGE"] == "5s"
     assert environment["CACHEE_EXCLUDE"] == "a:*"
     assert environment["CACHEE_STATS_SOCKET"] == "on"
@@ -109,7 +109,7 @@ def test_flags_of_the_program_are_its_own(monkeypatch):
     became = []
     monkeypatch.setattr(run, "_become", lambda *what: became.append(what) or 0)
     assert cli.main(["run", "--", "sh", "--mode", "x"]) == 0
-    assert became[0][1] == ["sh", "--mode", "x"]
+    assert became[0][0][1:] == ["--mode", "x"]
 
 
 def test_stats_without_a_process(capsys, monkeypatch, tmp_path):

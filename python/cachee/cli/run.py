@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     environment["PYTHONPATH"] = _python_path(environment.get("PYTHONPATH"))
     sys.stdout.flush()
     sys.stderr.flush()
-    return _become(path, program, environment)
+    return _become([path, *program[1:]], environment)
 
 
 def _find(name: str) -> str | None:
@@ -94,9 +94,12 @@ def _find(name: str) -> str | None:
     return shutil.which(name)
 
 
-def _become(path: str, program: list[str], environment: dict[str, str]) -> int:
-    """Never returns; it has a value so that every way out of a command has one."""
-    os.execve(path, program, environment)
+def _become(program: list[str], environment: dict[str, str]) -> int:
+    """Never returns; it has a value so that every way out of a command has one.
+
+    The first word stays the full path: a Python finds its virtual environment by it.
+    """
+    os.execve(program[0], program, environment)
 
 
 def _python_path(inherited: str | None) -> str:

@@ -32,6 +32,9 @@ class Flavour:
     unix_class: type
     response_error: type[Exception]
     default_protocol: int
+    default_parser: type
+    old: bool
+    """redis-py before 5.1, whose own RESP3 parser gives Python sets."""
     default_callbacks: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     tls_defaults: Mapping[str, Any]
 
@@ -69,6 +72,8 @@ def _flavour(
         tls_class=tls_class,
         unix_class=connections.UnixDomainSocketConnection,
         response_error=exceptions.ResponseError,
+        default_parser=connections.DefaultParser,
+        old=_is_old(library),
         default_protocol=int(getattr(connections, "DEFAULT_RESP_VERSION", 2)),
         default_callbacks=_default_callbacks(library),
         tls_defaults={
@@ -77,6 +82,11 @@ def _flavour(
             if name.startswith("ssl_")
         },
     )
+
+
+def _is_old(library: str) -> bool:
+    version = str(getattr(sys.modules[library], "__version__", "")).split(".")
+    return library == "redis" and [int(part) for part in version[:2] if part.isdigit()] < [5, 1]
 
 
 def _default_callbacks(library: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:

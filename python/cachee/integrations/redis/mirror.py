@@ -126,6 +126,8 @@ def _parser_reason(flavour: Flavour, arguments: Mapping[str, Any]) -> str | None
     for name in ("redis_connect_func", "valkey_connect_func", "encoder_class", "command_packer"):
         if arguments.get(name) is not None:
             return f"{name} may change what its connections are"
+    if _protocol(flavour, arguments) == 3 and _makes_sets(flavour, parser):
+        return "its RESP3 parser makes Python sets; redis-py 5.1 and later or hiredis do not"
     if _protocol(flavour, arguments) not in (2, 3):
         return f"protocol {arguments.get('protocol')!r} is unknown"
     try:
@@ -133,6 +135,10 @@ def _parser_reason(flavour: Flavour, arguments: Mapping[str, Any]) -> str | None
     except (TypeError, ValueError):
         return f"db {arguments.get('db')!r} is not a number"
     return None
+
+
+def _makes_sets(flavour: Flavour, parser: Any) -> bool:
+    return flavour.old and "iredis" not in (parser or flavour.default_parser).__name__
 
 
 def _protocol(flavour: Flavour, arguments: Mapping[str, Any]) -> int:
