@@ -199,10 +199,11 @@ def test_json(clients, flavour: str, protocol: int) -> None:
             for _ in range(3):
                 for name, call in calls.items():
                     assert _json_outcome(call, client, clients, flavour) == plain[name], name
+            gets = [calls[name] for name in ("get", "get_path", "raw", "missing")]
             spy = Spy(server, "json.get")
-            for call in calls.values():
+            for call in gets * 3:
                 _json_outcome(call, client, clients, flavour)
-            assert spy.asked == 0
+            assert spy.asked <= len(gets)
             client.execute_command("JSON.SET", "j", "$.a", "2")
             assert client.execute_command("JSON.GET", "j", "$.a") in (b"[2]", [2])
         clients.close()

@@ -2,6 +2,7 @@
 
 import mmap
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,7 @@ class Report:
     writes: int = 0
     failures: int = 0
     worst_s: float = 0.0
-    violations: list[str] = field(default_factory=list)
+    violations: list[tuple[float, str]] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -127,6 +128,6 @@ class Checker:
     def _violated(self, kind: str, text: str) -> None:
         self.report.kinds[kind] += 1
         if len(self.report.violations) < VIOLATIONS_KEPT:
-            self.report.violations.append(f"{kind}: {text}")
+            self.report.violations.append((time.monotonic(), f"{kind}: {text}"))
         if kind in self._stop_at:
             self.stop.set()

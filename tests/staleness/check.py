@@ -29,13 +29,20 @@ class Outcome:
 
     here: Report
     there: Report
-    faults: Counter[str]
+    faults: list[tuple[float, str]]
     seconds: float
     seed: int
 
     @property
     def violations(self) -> list[str]:
-        return self.here.violations + self.there.violations
+        return [
+            f"{text}{self._fault_before(moment)}"
+            for moment, text in self.here.violations + self.there.violations
+        ]
+
+    def _fault_before(self, moment: float) -> str:
+        earlier = [(began, name) for began, name in self.faults if began <= moment]
+        return f", {moment - earlier[-1][0]:.3f} s after: {earlier[-1][1]}" if earlier else ""
 
     @property
     def kinds(self) -> set[str]:
@@ -47,7 +54,8 @@ class Outcome:
 
     def __str__(self) -> str:
         both = (self.here, self.there)
-        faults = ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items()))
+        counted = Counter(name for _, name in self.faults)
+        faults = ", ".join(f"{name} {count}" for name, count in sorted(counted.items()))
         lines = [
             f"staleness checker, {self.seconds:.0f} s, seed {self.seed}",
             f"  reads       {sum(each.reads for each in both)}",
@@ -55,7 +63,7 @@ class Outcome:
             f"  hit rate    {self.here.hit_rate:.2%}, second process {self.there.hit_rate:.2%}",
             f"  writes      {sum(each.writes for each in both)}",
             f"  failures    {sum(each.failures for each in both)}  (calls the faults ended)",
-            f"  faults      {sum(self.faults.values())}  {faults}",
+            f"  faults      {len(self.faults)}  {faults}",
             f"  worst age   {max(each.worst_s for each in both):.3f} s  (bound {MAX_STALENESS_S})",
             f"  violations  {sum(sum(each.kinds.values()) for each in both)}",
         ]

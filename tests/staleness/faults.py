@@ -4,7 +4,6 @@ import contextlib
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from tests.harness.relay import RelayProcess
@@ -14,11 +13,11 @@ from tests.harness.servers import Server
 FLUSH_AND_RESTORE = """
 local kept = {}
 for _, key in ipairs(redis.call('KEYS', '*')) do
-  kept[#kept + 1] = {key, redis.call('DUMP', key), redis.call('PTTL', key)}
+  kept[#kept + 1] = {key, redis.call('DUMP', key), redis.call('PEXPIRETIME', key)}
 end
 redis.call('FLUSHALL')
 for _, each in ipairs(kept) do
-  redis.call('RESTORE', each[1], math.max(each[3], 0), each[2])
+  redis.call('RESTORE', each[1], math.max(each[3], 0), each[2], 'ABSTTL')
 end
 return #kept
 """
@@ -30,7 +29,7 @@ class Faults:
     def __init__(self, server: Server, relay: RelayProcess, stop: threading.Event, seed: int):
         self._server, self._relay, self._stop = server, relay, stop
         self._choice = random.Random(seed)
-        self.done: Counter[str] = Counter()
+        self.done: list[tuple[float, str]] = []
         self._actions: dict[str, Callable[[], None]] = {
             "link cut": lambda: self._links("cut"),
             "link reset": lambda: self._links("reset"),
@@ -50,8 +49,8 @@ class Faults:
         self._choice.shuffle(plan)
         while time.monotonic() < until_moment and not self._stop.is_set():
             name = plan.pop() if plan else self._choice.choice(list(self._actions))
+            self.done.append((time.monotonic(), name))
             self._actions[name]()
-            self.done[name] += 1
             self._stop.wait(self._choice.uniform(0.8, 2.5))
 
     def _links(self, action: str) -> None:
