@@ -1,14 +1,10 @@
 """Clients used in ways their authors never thought of must go on working, and never be wrong."""
 
-import asyncio
 import copy
-import gc
-import os
 import threading
 
 import pytest
 import redis
-import redis.asyncio
 
 import cachee
 from tests.harness.drop_in import Spy, installed, warm
@@ -108,34 +104,6 @@ def test_install_and_uninstall_while_threads_read(server: Server, key: str) -> N
     for thread in threads:
         thread.join()
     assert errors == []
-
-
-def test_loops_closed_over_a_pending_read_let_their_descriptors_go(
-    own_server: Server,
-) -> None:
-    own_server.call("SET", "k", "v")
-
-    async def leave_pending() -> None:
-        client = redis.asyncio.Redis(port=own_server.port)
-        await client.get("k")
-        own_server.call("CLIENT", "PAUSE", "300", "ALL")
-        task = asyncio.ensure_future(client.get("absent"))
-        await asyncio.sleep(0)
-        task.cancel()
-        await client.connection_pool.disconnect()
-
-    def descriptors() -> int:
-        gc.collect()
-        return len(os.listdir("/proc/self/fd"))
-
-    with installed():
-        counts = []
-        for _ in range(6):
-            loop = asyncio.new_event_loop()
-            loop.run_until_complete(leave_pending())
-            loop.close()
-            counts.append(descriptors())
-        assert counts[-1] <= counts[1] + 2
 
 
 def test_a_read_is_still_answered_from_the_l1_after_all_this(server: Server, key: str) -> None:

@@ -54,22 +54,21 @@ class RedisIntegration:
             sys.meta_path.insert(0, self._finder)
 
     def detach(self) -> None:
-        """Put the classes back as they were; a hook that someone wrapped stays, without effect."""
+        """Put the classes back as they were; a hook that someone wrapped stays, without effect.
+
+        The class attribute `_cachee_view` stays, None: a bound hook taken before still reads it.
+        """
         self._process = None
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
         forget_views()
-        kept = set()
         for cls, name, original, hook in reversed(self._replaced):
             if vars(cls).get(name) is not hook:
-                kept.add(cls)
-            elif original is _ABSENT:
+                continue
+            if original is _ABSENT:
                 delattr(cls, name)
             else:
                 setattr(cls, name, original)
-        for cls in {cls for cls, *_ in self._replaced} - kept:
-            if VIEW in vars(cls):
-                delattr(cls, VIEW)
         self._replaced.clear()
         self._hooked.clear()
 

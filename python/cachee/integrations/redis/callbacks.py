@@ -1,10 +1,10 @@
 """Noticing that a client's response callbacks change after native methods answer for it.
 
 A client's `response_callbacks` is a dict that anyone may change, by `set_response_callback` or
-directly; a pipeline shares it. A native method must stop answering for a command the moment that
-has a callback of its own. So at enrolment the dict gets a subclass of its own class, in which
-changing an entry of a hot command (or many at once) enrols the client anew. The dict stays the same
-object and compares as before.
+directly; a pipeline shares it, and so does a copy of the client. A native method must stop
+answering for a command the moment that has a callback of its own. So at enrolment the dict gets a
+subclass of its own class, in which changing an entry of a hot command (or many at once) enrols the
+clients that share it anew. The dict stays the same object and compares as before.
 
 Rejected: looking the callbacks up at every hit (40 ns of the 40 a hit costs), or hooking
 `set_response_callback` alone (the dict is public and changed directly in practice).
@@ -13,15 +13,16 @@ Rejected: looking the callbacks up at every hit (40 ns of the 40 a hit costs), o
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable
 from typing import Any
+
+from cachee.integrations.redis.holders import Holders
 
 __all__ = ["unwatch_callbacks", "watch_callbacks"]
 
 _MANY = ("update", "clear", "popitem", "__ior__")
 _ONE = ("__setitem__", "__delitem__", "pop", "setdefault")
-_OWNER = "_cachee_changed"
+_OWNERS = "_cachee_owners"
 
 _watching: dict[type, type] = {}
 
@@ -34,20 +35,31 @@ def watch_callbacks(client: Any, commands: frozenset[str], changed: Callable[[An
     """
     callbacks = client.response_callbacks
     kind = type(callbacks)
-    if kind in _watching.values() or not hasattr(callbacks, "__dict__"):
-        return
-    reference = weakref.ref(client)
+    if kind in _watching.values():
+        getattr(callbacks, _OWNERS).add(client)
+    elif hasattr(callbacks, "__dict__"):
+        watching = _watching.get(kind)
+        if watching is None:
+            watching = _watching[kind] = _watching_class(kind)
+        owners = _Owners(commands, changed)
+        owners.add(client)
+        setattr(callbacks, _OWNERS, owners)
+        callbacks.__class__ = watching
 
-    def notice(name: object) -> None:
-        owner = reference()
-        if owner is not None and (name is None or str(name).upper() in commands):
-            changed(owner)
 
-    watching = _watching.get(kind)
-    if watching is None:
-        watching = _watching[kind] = _watching_class(kind)
-    callbacks.__class__ = watching
-    setattr(callbacks, _OWNER, notice)
+class _Owners(Holders):
+    """The clients that share one dict of callbacks."""
+
+    def __init__(self, commands: frozenset[str], changed: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._commands = commands
+        self._changed = changed
+
+    def notice(self, name: object) -> None:
+        """A callback changed; None: any of them."""
+        if name is None or str(name).upper() in self._commands:
+            for client in self:
+                self._changed(client)
 
 
 def unwatch_callbacks(client: Any) -> None:
@@ -55,8 +67,8 @@ def unwatch_callbacks(client: Any) -> None:
     callbacks = getattr(client, "response_callbacks", None)
     for kind, watching in _watching.items():
         if type(callbacks) is watching:
-            delattr(callbacks, _OWNER)
             callbacks.__class__ = kind
+            delattr(callbacks, _OWNERS)
 
 
 def _watching_class(kind: type) -> type:
@@ -71,8 +83,8 @@ def _noticing(method: Callable[..., Any], *, many: bool) -> Callable[..., Any]:
         try:
             return method(self, *args, **options)
         finally:
-            notice = getattr(self, _OWNER, None)
-            if notice is not None:
-                notice(None if many or not args else args[0])
+            owners = getattr(self, _OWNERS, None)
+            if owners is not None:
+                owners.notice(None if many or not args else args[0])
 
     return noticing

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import weakref
 from typing import Any
 
@@ -69,6 +70,7 @@ def _time_out(future: asyncio.Future[Any]) -> None:
         future.set_result(_core.MISS)
 
 
+_making = threading.Lock()
 _waiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopWaiter] = (
     weakref.WeakKeyDictionary()
 )
@@ -79,10 +81,21 @@ def loop_waiter() -> LoopWaiter:
     loop = asyncio.get_running_loop()
     waiter = _waiters.get(loop)
     if waiter is None:
-        waiter = _waiters[loop] = LoopWaiter(loop)
+        waiter = LoopWaiter(loop)
+        with _making:
+            _forget_closed_loops()
+            _waiters[loop] = waiter
     return waiter
+
+
+def _forget_closed_loops() -> None:
+    """A loop closed over a pending read is held by that read's future: let both go."""
+    for loop in [loop for loop in _waiters if loop.is_closed()]:
+        _waiters.pop(loop).completions.close()
 
 
 def forget_loops() -> None:
     """In a forked child: the parent's descriptors are not ours to read."""
+    global _making
+    _making = threading.Lock()
     _waiters.clear()

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import functools
 import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cachee import _core
 from cachee._engine import Process
 from cachee.integrations.redis.callbacks import unwatch_callbacks, watch_callbacks
-from cachee.integrations.redis.commands import Kind, keys_of, kind_of, split_name
+from cachee.integrations.redis.commands import Kind, keys_of, kind_of, words_of
+from cachee.integrations.redis.holders import Holders
 from cachee.integrations.redis.library import Flavour
 from cachee.integrations.redis.mirror import Mirror, Refusal, mirror_pool
 
@@ -30,6 +30,9 @@ __all__ = ["PoolAttribute", "View", "enroll", "forget_views", "view_of_client", 
 
 VIEW = "_cachee_view"
 """Attribute of clients and pools that holds their view; None at the class means not seen yet."""
+
+LEFT_PLAIN_STATE = "_cachee_left_plain_state"
+"""Attribute of a pool some connection of which was changed: it stays so over any uninstall."""
 
 NOT_OPEN = -1
 """Ticket of a write that began before any read had opened the engine."""
@@ -104,7 +107,7 @@ class View:
         self.reason = reason
         self.mirror = self.binding = self.serving = None
         self.process.pass_through(reason)
-        for holder in list(_seen):
+        for holder in _seen:
             if vars(holder).get(VIEW) is self:
                 _core.withdraw(holder)
 
@@ -122,15 +125,18 @@ class View:
                 if len(engine.links()) >= LINKS_MAX:
                     self.refuse(f"{self.flavour.name}: more than {LINKS_MAX} links in one process")
                     return None
-                self.link = engine.link(**mirror.link)
-                self.binding = self.process.binding(
-                    engine,
-                    self.link,
-                    decode=mirror.decode,
-                    encoding=mirror.encoding,
-                    errors=mirror.errors,
-                    resp2=mirror.resp2,
-                )
+                try:
+                    self.link = engine.link(**mirror.link)
+                    self.binding = self.process.binding(
+                        engine,
+                        self.link,
+                        decode=mirror.decode,
+                        encoding=mirror.encoding,
+                        errors=mirror.errors,
+                        resp2=mirror.resp2,
+                    )
+                except RuntimeError:  # uninstalled by another thread meanwhile
+                    return None
                 self.serving = None if self.observe else self.binding
             return self.binding
 
@@ -172,11 +178,16 @@ class View:
             return
         for key in keys_of(args):
             engine.invalidate(self.key_bytes(key))
+            if isinstance(key, str) and not key.isascii():
+                engine.invalidate(key.encode("utf-8", "surrogatepass"))  # as a native packer does
 
     def key_bytes(self, key: object) -> bytes:
-        """A key as this pool's clients encode it."""
+        """A key as this pool's clients encode it; never raises."""
         if isinstance(key, str):
-            return key.encode(self.encoding, self.errors)
+            try:
+                return key.encode(self.encoding, self.errors)
+            except UnicodeError:
+                return key.encode("utf-8", "surrogatepass")
         if isinstance(key, (bytes, bytearray, memoryview)):
             return bytes(key)
         return repr(key).encode()
@@ -193,13 +204,17 @@ class View:
     def leave_plain_state(self, args: tuple[object, ...]) -> None:
         """A command changed what a connection of this pool is: it may be any of them, so all."""
         if self.mirror is not None:
-            name = " ".join(map(str, split_name(args)[:1])).upper()
-            self.refuse(f"{self.flavour.name}: {name} changed the state of a pooled connection")
+            name = words_of(args, 1)[0]
+            reason = f"{name} changed the state of a pooled connection"
+            for holder in _seen:
+                if vars(holder).get(VIEW) is self:
+                    setattr(holder, LEFT_PLAIN_STATE, reason)
+            self.refuse(f"{self.flavour.name}: {reason}")
 
 
 _opening = threading.Lock()
 _completions: _core.Completions | None = None
-_seen: weakref.WeakSet[Any] = weakref.WeakSet()
+_seen = Holders()
 
 
 def view_of_pool(process: Process, flavour: Flavour, pool: Any) -> View:
@@ -207,7 +222,8 @@ def view_of_pool(process: Process, flavour: Flavour, pool: Any) -> View:
     try:
         view: View | None = vars(pool).get(VIEW)
         if view is None or view.process is not process:
-            view = View(process, flavour, pool)
+            left = vars(pool).get(LEFT_PLAIN_STATE)
+            view = View(process, flavour, pool, f"{flavour.name}: {left}" if left else "")
             setattr(pool, VIEW, view)
             _seen.add(pool)
     except Exception as error:  # noqa: BLE001  # a pool of any making; its client must go on working
@@ -220,7 +236,7 @@ def view_of_client(process: Process, flavour: Flavour, client: Any) -> View:
     """The view a client carries from its first hooked call on."""
     view = view_of_pool(process, flavour, client.connection_pool)
     if view.mirror is not None:
-        reason = _own_way(flavour, type(client))
+        reason = _own_way(flavour, client)
         if reason:
             view = View(process, flavour, None, f"{flavour.name}: {reason}")
     setattr(client, VIEW, view)
@@ -245,14 +261,14 @@ def _enroll_anew(hook: Callable[..., Any], client: Any) -> None:
 
 def forget_views() -> None:
     """Drop every view: after uninstall, and in a forked child."""
-    global _opening, _completions
+    global _opening, _completions, _seen
     _opening = threading.Lock()
     _completions = None
     _core.withdraw_all()
-    for holder in list(_seen):
+    for holder in _seen:
         vars(holder).pop(VIEW, None)
         unwatch_callbacks(holder)
-    _seen.clear()
+    _seen = Holders()
 
 
 def kind_of_call(args: tuple[object, ...], options: dict[str, Any]) -> Kind:
@@ -271,9 +287,13 @@ def _sink() -> _core.Completions:
     return _completions
 
 
-def _own_way(flavour: Flavour, kind: type) -> str:
-    """Why a client class cannot be answered for, if it does for itself what a view takes over."""
-    if any(getattr(kind, name, None) is not getattr(flavour.client, name, None) for name in REPLY):
+def _own_way(flavour: Flavour, client: Any) -> str:
+    """Why a client cannot be answered for, if it does for itself what a view takes over."""
+    kind = type(client)
+    if any(
+        name in vars(client) or getattr(kind, name, None) is not getattr(flavour.client, name, None)
+        for name in REPLY
+    ):
         return f"{kind.__name__} parses replies itself"
     own = kind.__mro__[: kind.__mro__.index(flavour.client)]
     if any("connection_pool" in vars(base) for base in own):
