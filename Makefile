@@ -64,8 +64,7 @@ test: $(VENV)/.install ## All tests: Rust, the model checker, Python on real ser
 	RUSTFLAGS="--cfg loom" cargo test --package cachee-core --lib --release --target-dir target/loom loom
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.install ## Benchmarks beside their peers (ARGS="--quick" or names)
-	$(PIP) install --group bench
+bench: $(VENV)/.built ## Benchmarks beside their peers (ARGS="--quick" or names)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 demo: $(VENV)/.built ## The same API without and with cachee (ARGS="--rtt 1 --json out.json")

@@ -298,3 +298,6 @@ class Cache(_core.Cache):
                 if self._async_flights.get(key) is flight:
                     del self._async_flights[key]
                 flight.finish(value, error)
+
+
+_core.adopt_methods(Cache)

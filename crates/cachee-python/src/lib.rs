@@ -61,6 +61,12 @@ mod _core {
         hooks::install(cls, name, original, asynchronous)
     }
 
+    /// Gives a subclass of Cache native methods of its own, which are called faster.
+    #[pyfunction]
+    fn adopt_methods(cls: &Bound<'_, PyType>) -> PyResult<()> {
+        crate::cache::adopt_methods(cls)
+    }
+
     #[pyfunction]
     fn enroll(
         client: &Bound<'_, PyAny>,
