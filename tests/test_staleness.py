@@ -7,7 +7,7 @@ import pytest
 
 import cachee
 from cachee.integrations.redis.views import View
-from tests.harness.relay import RelayProcess
+from tests.harness.relay_process import RelayProcess
 from tests.staleness.check import HIT_RATE_FLOOR, check
 
 Mutation = Callable[[RelayProcess], contextlib.AbstractContextManager[None]]

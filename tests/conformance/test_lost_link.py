@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -183,7 +182,7 @@ def _read_until(client, moment: float) -> object:
 def test_a_process_that_was_stopped_serves_nothing_old(own_server: Server) -> None:
     """SIGSTOP for longer than the bound: the pushes wait in its socket, the clock has gone on."""
     with subprocess.Popen(
-        [sys.executable, "-c", READER, str(own_server.port), str(STALENESS_S)],
+        scripts.python(READER, own_server.port, STALENESS_S),
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
         text=True,

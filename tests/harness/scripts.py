@@ -17,12 +17,9 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **extra}
 
 
-def run(
-    program: str, *arguments: object, patience_s: float = PATIENCE_S, **extra: str
-) -> subprocess.CompletedProcess[str]:
-    """Runs Python source with warnings as errors; what it printed and how it ended."""
-    command = [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program)]
-    return call([*command, *map(str, arguments)], patience_s=patience_s, **extra)
+def python(program: str, *arguments: object) -> list[str]:
+    """The command that runs Python source with arguments."""
+    return [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
 
 
 def call(

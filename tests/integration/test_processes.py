@@ -1,5 +1,7 @@
 """Fork, spawn and the end of the interpreter, in every state a process can be in."""
 
+import sys
+import textwrap
 import time
 
 import pytest
@@ -25,18 +27,8 @@ def warm(client, key="k"):
 
 
 def _run(program: str, server: Server, *arguments: object, **extra: str) -> str:
-    return scripts.succeeds(
-        scripts.call(
-            [
-                scripts.sys.executable,
-                "-c",
-                BEGIN + scripts.textwrap.dedent(program),
-                str(server.port),
-                *map(str, arguments),
-            ],
-            **extra,
-        )
-    )
+    command = scripts.python(BEGIN + textwrap.dedent(program), server.port, *arguments)
+    return scripts.succeeds(scripts.call(command, **extra))
 
 
 def test_a_forked_child_starts_anew(server: Server) -> None:
@@ -164,7 +156,7 @@ def test_multiprocessing(server: Server, method: str, tmp_path) -> None:
     script = tmp_path / "pool.py"
     script.write_text(
         BEGIN
-        + scripts.textwrap.dedent(
+        + textwrap.dedent(
             """
             def work(number):
                 cachee.install()
@@ -192,7 +184,7 @@ def test_multiprocessing(server: Server, method: str, tmp_path) -> None:
             """
         )
     )
-    result = scripts.call([scripts.sys.executable, str(script), str(server.port), method])
+    result = scripts.call([sys.executable, str(script), str(server.port), method])
     assert scripts.succeeds(result) == "done\n"
 
 
@@ -290,7 +282,7 @@ def test_the_interpreter_ends_quickly_and_silently(server: Server, ending: str) 
 
 def test_an_exception_ends_the_process_as_usual(server: Server) -> None:
     program = BEGIN + "cachee.install(); c = redis.Redis(port=PORT); warm(c); raise SystemExit(3)"
-    result = scripts.call([scripts.sys.executable, "-c", program, str(server.port)])
+    result = scripts.call(scripts.python(program, server.port))
     assert (result.returncode, result.stderr) == (3, "")
 
 

@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import random
+import signal
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -184,7 +186,6 @@ def test_awaitables_of_every_use(server: Server, clients: Clients, flavour: str)
         unused.close()
 
     with installed():
-        clients.loop.run(use()) if False else None
         warm(server, lambda: client.get("k"), "get")
         clients.loop.run(use())
 
@@ -261,9 +262,7 @@ def test_gevent(server: Server) -> None:
         client.close()
         print("done")
     """
-    result = scripts.call(
-        [scripts.sys.executable, "-c", scripts.textwrap.dedent(program), str(server.port)]
-    )
+    result = scripts.call(scripts.python(program, server.port))
     assert scripts.succeeds(result) == "done\n"
 
 
@@ -287,12 +286,8 @@ def test_signals_reach_a_waiting_read(server: Server, relay) -> None:
             print("interrupted", flush=True)
         client.close()
     """
-    import signal
-    import subprocess
-
-    command = [scripts.sys.executable, "-c", scripts.textwrap.dedent(program), str(relay.port)]
     with subprocess.Popen(
-        command,
+        scripts.python(program, relay.port),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

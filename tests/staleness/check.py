@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cachee
-from tests.harness.relay import RelayProcess
+from tests.harness.relay_process import RelayProcess
 from tests.harness.servers import Server
 from tests.staleness.board import KEYS, MAX_STALENESS_S, Board, Checker, Report, kind_of
 from tests.staleness.faults import Faults

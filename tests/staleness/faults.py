@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tests.harness.relay import RelayProcess
+from tests.harness.relay_process import RelayProcess
 from tests.harness.resp import ServerError
 from tests.harness.servers import Server
 
