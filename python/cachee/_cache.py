@@ -58,23 +58,25 @@ class _Retry(Exception):  # noqa: N818 - a signal between waiters, never seen ou
 
 
 class _Flight:
-    """One synchronous load and the threads that wait for it."""
+    """One synchronous load and the threads that wait for it.
 
-    __slots__ = ("done", "error", "owner", "value")
+    Who holds `lock` is loading; the others wait for it. An exception can come from a signal handler
+    anywhere, so nothing hangs on a clean-up having run: when the lock is free and the load has not
+    ended, whoever takes the lock loads.
+    """
+
+    __slots__ = ("ended", "error", "lock", "value")
 
     def __init__(self) -> None:
-        self.done = threading.Event()
-        self.owner = threading.get_ident()
+        self.lock = threading.RLock()
+        self.ended = False
         self.value: Any = None
         self.error: BaseException | None = None
 
-    def wait(self, key: object) -> Any:
-        if self.owner == threading.get_ident():
-            raise RuntimeError(f"the loader of {key!r} asks for the key it is loading")
-        self.done.wait()
-        if self.error is not None:
-            raise self.error
-        return self.value
+    def is_loaded_here(self) -> bool:
+        """Whether this very thread is loading."""
+        owned: bool = self.lock._is_owned()  # type: ignore[attr-defined]  # threading.Condition's use
+        return owned
 
 
 class _AsyncFlight:
@@ -163,7 +165,7 @@ class Cache(_core.Cache):
         return self
 
     def _reset_flights(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pid = os.getpid()
         self._flights = {}
         self._async_flights = {}
@@ -205,38 +207,45 @@ class Cache(_core.Cache):
             if value is not _ABSENT:
                 return value  # type: ignore[no-any-return]  # what was stored under the key
             self._check_fork()
-            with self._lock:
-                flight = self._flights.get(key)
-                if flight is None:
-                    if key in self:
-                        continue
-                    token = self._begin_load(key, tags)
-                    own = self._flights[key] = _Flight()
-                    break
-            try:
-                return flight.wait(key)  # type: ignore[no-any-return]  # as above
-            except _Retry:
-                continue
-        return self._load(key, loader, ttl, token, own)
+            flight = self._flights.setdefault(key, _Flight())
+            if flight.is_loaded_here():
+                raise RuntimeError(f"the loader of {key!r} asks for the key it is loading")
+            with flight.lock:
+                if flight.ended:
+                    if flight.error is not None:
+                        raise flight.error
+                    return flight.value  # type: ignore[no-any-return]  # as above
+                if key not in self:
+                    return self._load(key, loader, ttl, tags, flight)
+                self._land(key, flight)
 
     def _load(
-        self, key: Hashable, loader: Callable[[], _T], ttl: float | None, token: int, own: _Flight
+        self,
+        key: Hashable,
+        loader: Callable[[], _T],
+        ttl: float | None,
+        tags: Iterable[str],
+        flight: _Flight,
     ) -> _T:
-        own.error = _Retry()
+        token = self._begin_load(key, tags)
         try:
             value = loader()
-            own.value = value
             self._finish_load(token, value, ttl)
-            own.error = None
+            self._land(key, flight)
+            flight.value, flight.ended = value, True
         except Exception as error:
-            own.error = error
+            self._land(key, flight)
+            flight.error, flight.ended = error, True
             raise
         finally:
             self._abandon_load(token)
-            with self._lock:
-                self._flights.pop(key, None)
-            own.done.set()
+            self._land(key, flight)
         return value
+
+    def _land(self, key: Hashable, flight: _Flight) -> None:
+        """Take a flight from the board, before it ends: nobody new may be given its value."""
+        if self._flights.get(key) is flight:
+            self._flights.pop(key, None)
 
     async def aget_or_load(
         self,
@@ -261,13 +270,12 @@ class Cache(_core.Cache):
             future: asyncio.Future[_T] = loop.create_future()
             with self._lock:
                 flight = self._async_flights.get(key)
-                if flight is None:
+                if flight is None or flight.task is None or flight.task.done():
                     if key in self:
                         continue
-                    token = self._begin_load(key, tags)
-                    flight = self._async_flights[key] = _AsyncFlight()
-                    load = self._aload(key, loader, ttl, token, flight)
-                    flight.task = loop.create_task(load)
+                    flight = _AsyncFlight()
+                    flight.task = loop.create_task(self._aload(key, loader, ttl, tags, flight))
+                    self._async_flights[key] = flight
                 elif flight.task is asyncio.current_task():
                     raise RuntimeError(f"the loader of {key!r} asks for the key it is loading")
                 flight.waiters.append((loop, future))
@@ -281,12 +289,14 @@ class Cache(_core.Cache):
         key: Hashable,
         loader: Callable[[], Awaitable[_T]],
         ttl: float | None,
-        token: int,
+        tags: Iterable[str],
         flight: _AsyncFlight,
     ) -> None:
         value: Any = None
         error: BaseException | None = _Retry()
+        token = 0
         try:
+            token = self._begin_load(key, tags)
             value = await loader()
             self._finish_load(token, value, ttl)
             error = None
