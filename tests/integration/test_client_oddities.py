@@ -2,11 +2,13 @@
 
 import copy
 import threading
+import uuid
 
 import pytest
 import redis
 
 import cachee
+from tests.harness.clients import Clients
 from tests.harness.drop_in import Spy, installed, warm
 from tests.harness.servers import Server
 
@@ -113,3 +115,26 @@ def test_a_read_is_still_answered_from_the_l1_after_all_this(server: Server, key
         spy = Spy(server, "get")
         assert client.get(key) == b"v"
         assert spy.asked == 0
+
+
+def test_an_error_of_the_client_carries_nothing_of_cachee(
+    server: Server, clients: Clients, flavour: str
+) -> None:
+    """Also where cachee had never seen the command's spelling; such a table is filled but once."""
+    client = clients.make(flavour, server.port)
+
+    def chain(*args: object) -> list[type[BaseException]]:
+        with pytest.raises(Exception) as caught:
+            client.execute_command(*args)
+        found: list[BaseException] = []
+        error: BaseException | None = caught.value
+        while error is not None:
+            found.append(error)
+            error = error.__context__
+        return [type(each) for each in found]
+
+    for args in ((f"MADE.{uuid.uuid4().hex}", "k"), (b"set", "k"), (memoryview(b"GET"),)):
+        plain = chain(*args)
+        with installed():
+            assert chain(*args) == plain
+            assert chain(*args) == plain

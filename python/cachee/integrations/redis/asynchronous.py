@@ -108,11 +108,9 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
             if view is None or not args:
                 return cast("Awaitable[Any]", original(self, *args, **options))
         try:
-            kind = kinds[args[0]]
+            kind: Kind | None = kinds[args[0]]
         except (KeyError, IndexError, TypeError):
-            kind = kind_of_call(args, options)
-            if kind is cacheable:
-                return calls.read(self, view, args, options)
+            kind = None  # and on, so that no exception of the call is raised in here
         if kind is cacheable:
             binding = view.serving
             if binding is None or self.connection is not None or NEVER_DECODE in options:
@@ -123,6 +121,10 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
             if get(self.response_callbacks, args[0]) is None:
                 return ready(reply)
             return calls.settle(self, args, options, reply)
+        if kind is None:
+            kind = kind_of_call(args, options)
+            if kind is cacheable:
+                return calls.read(self, view, args, options)
         if kind is effect or kind is state:
             return calls.write(self, view, kind, args, options)
         return cast("Awaitable[Any]", original(self, *args, **options))

@@ -103,9 +103,9 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
             if view is None or not args:
                 return original(self, *args, **options)
         try:
-            kind = kinds[args[0]]
+            kind: Kind | None = kinds[args[0]]
         except (KeyError, IndexError, TypeError):
-            return calls.odd(self, view, args, options)
+            kind = None  # and on, so that no exception of the call is raised in here
         if kind is cacheable:
             binding = view.serving
             if binding is None or self.connection is not None or NEVER_DECODE in options:
@@ -118,6 +118,8 @@ def hook_execute_command(original: Method, view_of: ViewOf) -> Method:
             return finish(self, args, options, reply)
         if kind is effect or kind is state:
             return calls.write(self, view, kind, args, options)
+        if kind is None:
+            return calls.odd(self, view, args, options)
         return original(self, *args, **options)
 
     calls.hook = execute_command
