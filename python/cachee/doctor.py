@@ -180,7 +180,8 @@ def _tracking(server: Server) -> list[Finding]:
 
 def _acl(server: Server) -> list[Finding]:
     shown = server.ask("ACL", "WHOAMI")
-    user = "default" if isinstance(shown, ErrorReply) else str(shown)
+    asked_as = server.address.username or "default"
+    user = asked_as if isinstance(shown, ErrorReply) else str(shown)
     refused = []
     for words in COMMANDS_NEEDED:
         reply = server.ask(*words)

@@ -161,6 +161,16 @@ def test_doctor_of_a_server(capsys, server):
     assert "will be served from the L1" in out
 
 
+def test_doctor_names_the_user_it_came_as(capsys, server):
+    server.call("ACL", "SETUSER", "low", "on", ">p", "~*", "+get", "+set")
+    try:
+        _, out, _ = call(capsys, "doctor", f"redis://low:p@127.0.0.1:{server.port}")
+    finally:
+        server.call("ACL", "DELUSER", "low")
+    assert "ACL SETUSER low +" in out
+    assert "SETUSER default" not in out
+
+
 def test_doctor_says_what_to_allow(capsys, server):
     server.call("ACL", "SETUSER", "weak", "on", ">p", "~*", "+@all", "-client|tracking", "-pttl")
     try:
