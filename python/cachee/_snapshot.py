@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 __all__ = ["LinkSnapshot", "Snapshot"]
 
@@ -38,8 +38,8 @@ class Snapshot:
     would not answer them; `pass_through` the clients that are not served at all and why. Sizes are
     bytes. A snapshot is immutable and may be kept, compared and pickled.
 
-    >>> Snapshot(mode="on", hits=99, misses=1).hit_rate
-    0.99
+    >>> Snapshot(mode="on", hits=90, misses=6, coalesced=1, bypasses={"write_hot": 3}).hit_rate
+    0.9
     """
 
     mode: str = "off"
@@ -57,14 +57,18 @@ class Snapshot:
     entries: int = 0
     weight_bytes: int = 0
     capacity_bytes: int = 0
-    bypasses: Mapping[str, int] | None = None
-    pass_through: Mapping[str, int] | None = None
+    bypasses: Mapping[str, int] = field(default_factory=dict)
+    pass_through: Mapping[str, int] = field(default_factory=dict)
     links: tuple[LinkSnapshot, ...] = ()
 
     @property
     def reads(self) -> int:
-        """Cacheable reads that came to the L1, served or not."""
-        return self.hits + self.misses
+        """Cacheable reads asked of the served clients, the bypassed ones included.
+
+        A read that the link asked for and then gave back (`error_reply`, say) counts as a miss and
+        as a bypass, so this is rather too many than too few.
+        """
+        return self.hits + self.misses + self.coalesced + sum(self.bypasses.values())
 
     @property
     def hit_rate(self) -> float:
@@ -74,8 +78,9 @@ class Snapshot:
     def as_dict(self) -> dict[str, object]:
         """Plain types, ready for `json.dumps`."""
         content = asdict(self)
+        content["reads"] = self.reads
         content["hit_rate"] = round(self.hit_rate, 6)
         content["links"] = [asdict(link) for link in self.links]
-        content["bypasses"] = dict(self.bypasses or {})
-        content["pass_through"] = dict(self.pass_through or {})
+        content["bypasses"] = dict(self.bypasses)
+        content["pass_through"] = dict(self.pass_through)
         return content

@@ -125,15 +125,17 @@ def test_stats_of_this_process(capsys, monkeypatch, tmp_path):
 
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(_stats_socket, "_path", None)
-    snapshot = Snapshot(mode="on", pid=7, hits=99, misses=1, bypasses={"link down": 3})
+    snapshot = Snapshot(
+        mode="on", pid=7, hits=99, misses=1, coalesced=2, bypasses={"link down": 98}
+    )
     _stats_socket.serve(lambda: snapshot)
     code, out, _ = call(capsys, "stats", "--json")
     assert code == 0
     assert json.loads(out) == [json.loads(json.dumps(snapshot.as_dict()))]
     code, out, _ = call(capsys, "stats")
     assert code == 0
-    assert "99.00% served from the L1" in out
-    assert "bypassed 3: link down" in out
+    assert ["reads", "200", "49.50%"] in [line.split()[:3] for line in out.splitlines()]
+    assert "bypassed 98: link down" in out
     assert tmp_path.joinpath(f"cachee-{__import__('os').getuid()}").stat().st_mode & 0o077 == 0
     assert stats.SUMMARY
 

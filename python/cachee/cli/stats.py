@@ -66,18 +66,20 @@ def _ask(pids: list[int], *, skip: bool) -> list[dict[str, Any]]:
 
 
 def _one_line(snapshot: dict[str, Any]) -> str:
-    return f"{snapshot['hit_rate']:.1%} of {snapshot['hits'] + snapshot['misses']} reads"
+    return f"{snapshot['hit_rate']:.1%} of {snapshot['reads']} reads"
 
 
 def _print(snapshot: dict[str, Any]) -> None:
-    reads = snapshot["hits"] + snapshot["misses"]
+    bypassed = sum(snapshot["bypasses"].values())
     used, capacity = snapshot["weight_bytes"], snapshot["capacity_bytes"]
     memory = f"{approximate_size(used)} of {approximate_size(capacity)}"
     print(f"process {snapshot['pid']}, mode {snapshot['mode']}")
     rows = [
-        ("reads", str(reads), f"{snapshot['hit_rate']:.2%} served from the L1"),
+        ("reads", str(snapshot["reads"]), f"{snapshot['hit_rate']:.2%} served from the L1"),
         ("hits", str(snapshot["hits"]), ""),
-        ("misses", str(snapshot["misses"]), f"{snapshot['coalesced']} joined another's flight"),
+        ("misses", str(snapshot["misses"]), "asked of the server and kept if it may be"),
+        ("joined", str(snapshot["coalesced"]), "waited for another's miss"),
+        ("bypassed", str(bypassed), "went to the store, by reason below"),
         ("entries", str(snapshot["entries"]), memory),
         ("stored", str(snapshot["stored"]), f"{snapshot['voided']} voided before they were stored"),
         ("evicted", str(snapshot["evicted"]), "by the policy, to make room"),

@@ -209,4 +209,5 @@ class _Observer:
         if done.returncode != 0:
             raise servers.ProcessError(f"{' '.join(command[1:])} gave no statistics")
         told = json.loads(done.stdout)
-        return L1Counts(told["hits"], told["misses"], sum(told["bypasses"].values()))
+        asked = told["misses"] + told["coalesced"]
+        return L1Counts(told["hits"], asked, sum(told["bypasses"].values()))
