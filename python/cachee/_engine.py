@@ -49,6 +49,8 @@ class Process:
         self.core: _core.Engine | None = None
         """The native engine once a read has needed one."""
         self._reasons: Counter[str] = Counter()
+        self._not_asked: Counter[str] = Counter()
+        self._counting = threading.RLock()  # a signal handler may read while its thread counts
         self._bindings: dict[tuple[object, ...], _core.Binding] = {}
 
     def open(self) -> _core.Engine | None:
@@ -82,6 +84,11 @@ class Process:
         self._reasons[reason] += 1
         if not known:
             logger.warning("not cached, passed through: %s", reason)
+
+    def count_bypass(self, reason: str) -> None:
+        """Count a cacheable read that the L1 was not even asked for."""
+        with self._counting:
+            self._not_asked[reason] += 1
 
     def binding(self, engine: _core.Engine, link: _core.Link, **decoding: Any) -> _core.Binding:
         """One binding for each link and decoding, shared by the pools that read alike."""
@@ -143,7 +150,8 @@ class Process:
         )
 
     def _bypasses(self) -> Counter[str]:
-        counts: Counter[str] = Counter()
+        with self._counting:
+            counts = Counter(self._not_asked)
         for binding in list(self._bindings.values()):
             counts.update(binding.bypasses())
         return counts
@@ -159,6 +167,8 @@ class Process:
     def forget(self) -> None:
         """In a forked child: leave the parent's engine behind and touch none of its locks."""
         self._lock = threading.Lock()
+        self._counting = threading.RLock()
+        self._not_asked = Counter()
         core, self.core = self.core, None
         self._reasons = Counter()
         self._bindings = {}

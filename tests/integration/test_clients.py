@@ -478,3 +478,21 @@ def test_other_ways_of_tracking(server: Server, clients, flavour: str, tracking:
         spy = Spy(server, "get")
         assert [client.get("else") for _ in range(3)] == [b"v"] * 3
         assert spy.asked == (3 if tracking == "bcast" else 1)
+
+
+def test_reads_that_are_not_asked_of_the_l1_are_counted(server: Server, clients, flavour) -> None:
+    with installed(exclude="no:*"):
+        client = clients.make(flavour, server.port)
+        single = clients.make(flavour, server.port, single_connection_client=True)
+        _is_cached(server, client)
+        for _ in range(3):
+            client.get("no:1")
+            single.get("k")
+        client.pipeline(transaction=False).get("no:1").get("k").execute()
+        counted = cachee.stats()
+        assert counted.bypasses["not_admitted"] == 4
+        assert counted.bypasses["single_connection"] == 3
+        assert counted.reads >= counted.hits + counted.misses + 7
+        assert "single_connection 3" in str(cachee.explain("k"))
+    with installed():
+        assert cachee.stats().bypasses == {}

@@ -58,6 +58,8 @@ class Calls:
             return await self.original(client, *args, **options)
         single = client.connection is not None or client.single_connection_client
         if single or NEVER_DECODE in options or not view.admitted(args):
+            if single or NEVER_DECODE not in options:
+                view.process.count_bypass("single_connection" if single else "not_admitted")
             return await self.bypass(client, view, args, options)
         if view.observe:
             reply = await self.original(client, *args, **options)

@@ -54,6 +54,8 @@ class Calls:
             return self.original(client, *args, **options)
         single = client.connection is not None
         if single or NEVER_DECODE in options or not view.admitted(args):
+            if single or NEVER_DECODE not in options:
+                view.process.count_bypass("single_connection" if single else "not_admitted")
             return self.bypass(client, view, args, options)
         if view.observe:
             reply = self.original(client, *args, **options)

@@ -35,8 +35,11 @@ class Queue:
             kind = kind_of_call(args, options)
             if kind is Kind.CACHEABLE:
                 self.reads.append(index)
-                if plain and not self.effects and view.admitted(args):
-                    self.leading.append(index)
+                if plain and not self.effects:
+                    if view.admitted(args):
+                        self.leading.append(index)
+                    elif view.binding is not None:
+                        view.process.count_bypass("not_admitted")
             elif kind is Kind.STATE and words_of(args, 1)[0] not in TRANSACTION_WORDS:
                 view.leave_plain_state(args)
                 self.effects.append(split_name(args))
