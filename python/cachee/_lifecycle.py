@@ -7,7 +7,7 @@ from typing import Literal, NoReturn
 
 from cachee import _engine
 from cachee._explain import Explanation
-from cachee._settings import Override, Settings
+from cachee._settings import Override, Settings, check_settings
 from cachee._snapshot import Snapshot
 from cachee._sources import load_settings
 
@@ -41,7 +41,8 @@ def install(
     Safe from any thread; calling it again applies the new settings to an empty L1. A forked child
     is served too, from an L1 of its own. No connection is opened before a read could use it.
 
-    Raises SettingsError for a wrong name or value, before anything is changed.
+    Raises SettingsError for a wrong name or value, TypeError for settings of another type or with
+    keywords beside them, both before anything is changed.
 
     >>> import cachee
     >>> cachee.install(max_memory="64mb", max_age="30s")
@@ -49,23 +50,30 @@ def install(
     67108864
     >>> cachee.uninstall()
     """
+    arguments: dict[str, object] = {
+        "mode": mode,
+        "max_memory": max_memory,
+        "max_age": max_age,
+        "max_staleness": max_staleness,
+        "include": _listed(include),
+        "exclude": _listed(exclude),
+        "overrides": overrides if isinstance(overrides, Mapping) else _tupled(overrides),
+        "tracking": tracking,
+        "prefixes": _listed(prefixes),
+        "learn_ttl": learn_ttl,
+        "reply_timeout": reply_timeout,
+        "stats_socket": stats_socket,
+        **unknown,
+    }
     if settings is None:
-        arguments: dict[str, object] = {
-            "mode": mode,
-            "max_memory": max_memory,
-            "max_age": max_age,
-            "max_staleness": max_staleness,
-            "include": _listed(include),
-            "exclude": _listed(exclude),
-            "overrides": overrides if isinstance(overrides, Mapping) else _tupled(overrides),
-            "tracking": tracking,
-            "prefixes": _listed(prefixes),
-            "learn_ttl": learn_ttl,
-            "reply_timeout": reply_timeout,
-            "stats_socket": stats_socket,
-            **unknown,
-        }
         settings = load_settings(arguments)
+    else:
+        given = [name for name, value in arguments.items() if value is not None]
+        if not isinstance(settings, Settings):
+            raise TypeError(f"settings must be a Settings, not {type(settings).__name__}")
+        if given:
+            raise TypeError(f"install takes settings or {given[0]}, not both")
+        check_settings(settings)
     _start(settings)
 
 
@@ -118,7 +126,9 @@ def explain(key: str | bytes) -> Explanation:
     user:42: not served
       - cachee is not installed in this process (or its mode is off)
     """
-    name = key.encode("utf-8", "surrogateescape") if isinstance(key, str) else bytes(key)
+    if not isinstance(key, (str, bytes)):
+        raise TypeError(f"key must be str or bytes, not {type(key).__name__}")
+    name = key.encode("utf-8", "surrogateescape") if isinstance(key, str) else key
     process = _engine.current()
     if process is None:
         reason = "cachee is not installed in this process (or its mode is off)"

@@ -25,7 +25,7 @@ from cachee._errors import SettingsError
 Mode = Literal["on", "observe", "off"]
 Tracking = Literal["default", "optin", "bcast"]
 
-__all__ = ["TABLE", "Override", "Setting", "Settings", "build_settings"]
+__all__ = ["TABLE", "Override", "Setting", "Settings", "build_settings", "check_settings"]
 
 MAX_MEMORY_LIMITS_BYTES = (1024**2, 1024**4)
 MAX_AGE_LIMITS_MS = (10, 86_400_000)
@@ -59,10 +59,10 @@ class Override:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings, parsed and checked; immutable, so it may be shared by threads and forks.
+    """All settings, for `install`, which checks them; immutable, so threads and forks may share it.
 
-    `max_memory` is in bytes here, the durations in milliseconds. `build_settings` makes one from
-    what people write.
+    `max_memory` is in bytes here, the durations in milliseconds; what people write ("64mb", "5s")
+    goes to the keywords of `install` instead.
 
     >>> Settings().mode, Settings().max_memory_bytes, Settings().max_age_ms
     ('on', 268435456, 60000)
@@ -150,6 +150,22 @@ def build_settings(
         settings = replace(settings, **{row.field_name: parsed})  # type: ignore[arg-type]  # by name
     _check_together(settings)
     return settings
+
+
+def check_settings(settings: Settings) -> None:
+    """SettingsError unless every value is one that `build_settings` could have made.
+
+    >>> check_settings(Settings())
+    """
+    for row in TABLE.values():
+        value = getattr(settings, row.field_name)
+        try:
+            right = row.parse(row.render(value)) == value
+        except (ValueError, TypeError, AttributeError):
+            right = False
+        if not right:
+            raise SettingsError(row.name, value, row.allowed, "settings")
+    _check_together(settings)
 
 
 def _check_together(settings: Settings) -> None:

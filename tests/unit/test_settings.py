@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import cachee
 from cachee import Settings, SettingsError
 from cachee._globs import compile_globs
 from cachee._settings import NOT_YET, TABLE, Override, build_settings
@@ -266,3 +267,47 @@ def test_admission_exclude_wins_over_include_and_a_prefix_over_both():
         False,
     ]
     assert Settings().admits() is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"max_memory_bytes": -4}, "max_memory"),
+        ({"max_age_ms": 1}, "max_age"),
+        ({"mode": "zz"}, "mode"),
+        ({"overrides": ("session:",)}, "overrides"),
+        ({"prefixes": ("user:",)}, "prefixes"),
+        ({"max_staleness_ms": "1s"}, "max_staleness"),
+    ],
+)
+def test_install_checks_settings_made_by_hand(wrong, named):
+    with pytest.raises(SettingsError) as caught:
+        cachee.install(Settings(**wrong))
+    assert caught.value.setting == named
+    assert cachee.stats().mode == "off"
+
+
+def test_install_takes_the_settings_of_every_source():
+    settings = build_settings([(name, value, "test") for name, value in EVERY_SETTING.items()])
+    cachee.install(Settings(max_memory_bytes=2**20, overrides=settings.overrides))
+    cachee.uninstall()
+    cachee.install(Settings(tracking="bcast", prefixes=settings.prefixes))
+    cachee.uninstall()
+
+
+def test_install_takes_settings_or_keywords():
+    with pytest.raises(TypeError, match="settings must be a Settings, not str"):
+        cachee.install("1mb")
+    with pytest.raises(TypeError, match="settings or max_age, not both"):
+        cachee.install(Settings(), max_age="5s")
+    assert cachee.stats().mode == "off"
+
+
+@pytest.mark.parametrize("key", [None, 5, ["a"], bytearray(b"a")])
+def test_explain_takes_str_or_bytes(key):
+    with pytest.raises(TypeError, match="key must be str or bytes, not "):
+        cachee.explain(key)
+
+
+def test_what_is_off_has_empty_tables():
+    assert cachee.stats().bypasses == cachee.stats().pass_through == {}
