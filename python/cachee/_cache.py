@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from cachee import _core
-from cachee._units import SIZE_SYNTAX, parse_size
+from cachee._units import SIZE_SYNTAX, approximate_size, parse_size
 
 __all__ = ["DEFAULT_MAX_MEMORY", "Cache", "CacheStats"]
 
@@ -174,6 +175,11 @@ class Cache(_core.Cache):
         if self._pid != os.getpid():
             self._reset_flights()
 
+    def __repr__(self) -> str:
+        held = self.stats()
+        used, capacity = map(approximate_size, (held.weight_bytes, held.capacity_bytes))
+        return f"<cachee.{type(self).__name__}: {held.entries} entries, {used} of {capacity}>"
+
     def stats(self) -> CacheStats:
         """The counters since the cache was made and its sizes now, as one frozen snapshot."""
         return CacheStats(**self._counters())
@@ -201,6 +207,7 @@ class Cache(_core.Cache):
 
         Raises:
             RuntimeError: The loader itself asks for the key it is loading.
+            TypeError: The loader gives a coroutine.
         """
         while True:
             value = self.get(key, _ABSENT)
@@ -230,6 +237,9 @@ class Cache(_core.Cache):
         token = self._begin_load(key, tags)
         try:
             value = loader()
+            if inspect.iscoroutine(value):
+                value.close()
+                raise TypeError("loader gives a coroutine; use aget_or_load")
             self._finish_load(token, value, ttl)
             self._land(key, flight)
             flight.value, flight.ended = value, True
@@ -297,7 +307,10 @@ class Cache(_core.Cache):
         token = 0
         try:
             token = self._begin_load(key, tags)
-            value = await loader()
+            loading = loader()
+            if not inspect.isawaitable(loading):
+                raise TypeError("loader gives no awaitable; use get_or_load")
+            value = await loading
             self._finish_load(token, value, ttl)
             error = None
         except Exception as raised:  # noqa: BLE001 - every waiter raises it

@@ -228,3 +228,24 @@ def test_a_child_forgets_the_loads_of_its_parent():
     release.set()
     thread.join()
     assert cache.get("k") == "parent"
+
+
+def test_a_loader_of_the_other_kind_is_named():
+    cache = Cache()
+
+    async def coroutine():
+        return 1
+
+    for loader in (coroutine, lambda: coroutine()):
+        with pytest.raises(TypeError, match="use aget_or_load"):
+            cache.get_or_load("k", loader)
+    with pytest.raises(TypeError, match="use get_or_load"):
+        asyncio.run(cache.aget_or_load("k", lambda: 1))
+    assert "k" not in cache
+
+
+def test_repr_says_what_is_held():
+    cache = Cache(max_memory="1mb")
+    cache["k"] = 1
+    assert repr(cache).startswith("<cachee.Cache: 1 entries, ")
+    assert repr(cache).endswith(" of 1.0 MB>")
