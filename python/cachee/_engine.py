@@ -83,7 +83,7 @@ class Process:
             return
         self._reasons[reason] += 1
         if not known:
-            logger.warning("not cached, passed through: %s", reason)
+            logger.warning("cachee: not cached, passed through: %s", reason)
 
     def count_bypass(self, reason: str) -> None:
         """Count a cacheable read that the L1 was not even asked for."""
@@ -131,18 +131,20 @@ class Process:
         for link in links:
             state, text = link.status()
             if state != "ready":
-                reasons.append(f"a link is {state}: {text}")
+                reasons.append(f"a link is {state}: {text}" if text else f"a link is {state}")
         if core is None:
             reasons.append("no cacheable read has come through a client yet")
         else:
             entries = tuple(core.inspect(key))
             if not entries:
-                reasons.append("nothing of it is in the L1: not read yet, changed, or evicted")
+                reasons.append(
+                    "nothing of it is in the L1: not read yet, changed, evicted or too large"
+                )
         bypasses = self._bypasses()
         del bypasses["connecting"]  # over by now, or said by the link's own line
         if bypasses:
             counts = ", ".join(f"{reason} {n}" for reason, n in bypasses.most_common())
-            reasons.append(f"reads of this process that went to the store instead: {counts}")
+            reasons.append(f"of any key, reads of this process that went to the store: {counts}")
         ready = any(link.status()[0] == "ready" for link in links)
         present = any(entry.get("state") == "held" for entry in entries)
         return Explanation(

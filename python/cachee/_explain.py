@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
+
+from cachee._units import approximate_size
 
 __all__ = ["Explanation"]
 
@@ -14,8 +17,7 @@ class Explanation:
 
     `served` says whether at least one entry of the key would be served; `reasons` are sentences,
     the most general first; `entries` holds one mapping for each entry, lease or bypass of the key
-    (its command, its age and time left in ms, hits, weight in bytes, state). `str()` gives a text
-    for people.
+    (its command, time left in ms, hits, weight in bytes, state). `str()` gives a text for people.
 
     >>> print(Explanation(b"user:1", False, ("cachee is not installed in this process",), ()))
     user:1: not served
@@ -36,7 +38,22 @@ class Explanation:
 
 
 def _entry_line(entry: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {_shown(value)}" for name, value in entry.items())
+    """As in "GET: held, 59.9 s left, 1 hit, 168 B"; what does not apply is left out.
+
+    >>> _entry_line({"state": "held", "command": "HGET", "args": [b"f"], "ttl_ms": 900, "hits": 1})
+    'HGET f: held, 0.9 s left, 1 hit'
+    """
+    args = [_shown(each) for each in cast("list[object]", entry.get("args") or [])]
+    command = " ".join([str(entry.get("command") or "any command"), *args])
+    parts = [str(entry.get("state"))]
+    if ttl_ms := cast(int, entry.get("ttl_ms", 0)):
+        parts.append(f"{ttl_ms / 1000:.1f} s left")
+    if entry.get("state") == "held":
+        hits = cast(int, entry.get("hits", 0))
+        parts.append(f"{hits} hit{'' if hits == 1 else 's'}")
+    if weight := cast(int, entry.get("weight_bytes", 0)):
+        parts.append(approximate_size(weight))
+    return f"{command}: {', '.join(parts)}"
 
 
 def _shown(value: object) -> str:

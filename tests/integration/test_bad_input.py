@@ -1,6 +1,7 @@
 """Bad settings, servers that cannot or do not answer, garbage: an error or a pass-through."""
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -339,6 +340,8 @@ def test_explain_of_any_key(server: Server, clients: Clients) -> None:
         warm(server, lambda: client.get("k"), "get")
         assert cachee.explain("k").served
         assert cachee.explain(b"k").served
+        (entry,) = [line for line in str(cachee.explain("k")).splitlines() if "* " in line]
+        assert re.fullmatch(r"  \* GET: held, \d+\.\d s left, \d+ hits?, \d+ B", entry)
         for odd in (b"\xff\x00", "", "x" * 100_000):
             assert str(cachee.explain(odd))
             assert not cachee.explain(odd).served
