@@ -51,7 +51,7 @@ def parse_url(url: str) -> Address:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss", "unix", "valkey", "valkeys"):
-        raise CacheeError(f"{url!r} is not a URL of redis://, rediss://, unix:// or postgresql://")
+        raise CacheeError(f"{url!r} is not a URL of redis://, valkey://, rediss:// or unix://")
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     unix = parts.scheme == "unix"
     try:

@@ -78,6 +78,10 @@ def ask(pid: int) -> dict[str, object]:
                     break
                 chunks.append(chunk)
             content = json.loads(b"".join(chunks))
+        except FileNotFoundError:
+            raise ProcessNotFoundError(
+                f"no process {pid} of this user, or cachee does not answer for it"
+            ) from None
         except (OSError, ValueError) as error:
             raise ProcessNotFoundError(f"process {pid} does not answer ({error})") from None
     if not isinstance(content, dict):

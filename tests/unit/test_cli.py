@@ -117,7 +117,10 @@ def test_stats_without_a_process(capsys, monkeypatch, tmp_path):
     code, _, err = call(capsys, "stats")
     assert code == 2
     assert "no process" in err
-    assert call(capsys, "stats", "1")[0] == 2
+    assert "import cachee.auto" in err
+    code, _, err = call(capsys, "stats", "1")
+    assert code == 2
+    assert "no process 1 of this user" in err
 
 
 def test_stats_of_this_process(capsys, monkeypatch, tmp_path):
@@ -155,6 +158,7 @@ def test_doctor_of_nobody(capsys):
     assert code == 2
     assert report["reachable"] is False
     assert report["serves"] is False
+    assert "Nothing can be said" in call(capsys, "doctor", "redis://127.0.0.1:1")[1]
 
 
 def test_doctor_of_a_server(capsys, server):

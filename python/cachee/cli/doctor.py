@@ -60,6 +60,8 @@ def _as_text(report: doctor.Report) -> str:
             lines.append(f"         {finding.advice}")
     if report.serves:
         lines.append("  Clients of this server will be served from the L1.")
+    elif not report.reachable:
+        lines.append("  Nothing can be said of its clients: not reachable.")
     else:
         lines.append("  Clients of this server will pass through, as if cachee were not there.")
     return "\n".join(lines)

@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     found = _ask([arguments.pid] if named else _stats_socket.running_processes(), skip=not named)
     if not found:
         raise ProcessNotFoundError(
-            "no process of this user answers; start one with `cachee run` or set stats_socket = on"
+            "no process of this user answers; start one with `cachee run`, "
+            "import cachee.auto or set stats_socket = on"
         )
     if arguments.json:
         print_json(found[0] if named else found)
