@@ -524,15 +524,35 @@ impl Binding {
         let words: Vec<_> =
             arguments.iter().map(|arguments| self.core.encoding.command(arguments)).collect();
         graveyard::release(py);
+        for _ in 1..LOOKS_MAX {
+            if let Some(result) = self.try_submit(py, &words, completions, ticket, single, false)? {
+                return Ok(result);
+            }
+        }
+        let last = self.try_submit(py, &words, completions, ticket, single, true)?;
+        Ok(last.unwrap_or_else(|| sentinels::miss(py)))
+    }
+
+    /// One look and, for what it does not find, one submission. `None`: all of it has appeared
+    /// between the two, so that another look finds it; not on the `last` try.
+    fn try_submit(
+        &self,
+        py: Python<'_>,
+        words: &[Option<Words<'_>>],
+        completions: &Completions,
+        ticket: i64,
+        single: bool,
+        last: bool,
+    ) -> PyResult<Option<Py<PyAny>>> {
         let looked = if self.core.is_usable() {
-            self.look_all(&words)?
+            self.look_all(words)?
         } else {
             Looked { prepared: vec![], replies: vec![], parts: vec![], missing: vec![] }
         };
         if looked.parts.is_empty() || looked.missing.is_empty() {
             let mut replies = self.replies(py, &looked.parts, &looked.replies)?;
             replies.resize_with(words.len(), || sentinels::miss(py));
-            return finished(py, replies, single);
+            return finished(py, replies, single).map(Some);
         }
         let Looked { prepared, replies, parts, missing } = looked;
         let shapes = missing.iter().map(|index| prepared[*index].read.cacheable).collect();
@@ -543,6 +563,9 @@ impl Binding {
         let waiters = (0..requests.len()).map(|nth| completions.waiter(&batch, nth)).collect();
         // Without the GIL: a socket buffer may be full, a lock taken by the reader.
         let reads = py.detach(|| self.core.link.read_many(&requests, waiters));
+        if !last && reads.iter().all(|read| matches!(read, cachee_net::Read::Present)) {
+            return Ok(None);
+        }
         for (nth, read) in reads.into_iter().enumerate() {
             let ending = match read {
                 cachee_net::Read::Submitted => continue,
@@ -553,9 +576,9 @@ impl Binding {
         }
         if batch.claim_if_done() {
             let replies = batch.replies(py)?;
-            return finished(py, replies, single);
+            return finished(py, replies, single).map(Some);
         }
-        Ok(sentinels::pending(py))
+        Ok(Some(sentinels::pending(py)))
     }
 }
 
