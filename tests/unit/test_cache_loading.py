@@ -126,15 +126,19 @@ def test_tasks_share_one_load_and_one_may_leave():
     cache = Cache()
     calls = []
 
-    async def load():
-        calls.append(1)
-        await asyncio.sleep(0.02)
-        return "value"
-
     async def main():
+        left = asyncio.Event()
+
+        async def load():
+            calls.append(1)
+            await left.wait()
+            return "value"
+
         tasks = [asyncio.create_task(cache.aget_or_load("k", load)) for _ in range(8)]
-        await asyncio.sleep(0)
+        while not calls:
+            await asyncio.sleep(0)
         tasks[0].cancel()
+        left.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(results[0], asyncio.CancelledError)
         assert results[1:] == ["value"] * 7
