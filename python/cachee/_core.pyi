@@ -22,9 +22,7 @@ __all__ = [
     "adopt_methods",
     "enroll",
     "enrolled",
-    "hot_hits",
     "install_method",
-    "monotonic_ms",
     "ready",
     "withdraw",
     "withdraw_all",
@@ -42,9 +40,6 @@ HOT_METHODS: Final[frozenset[str]]
 """Names `install_method` knows: exists, get, hexists, hget, hgetall, hmget, mget, sismember,
 smembers. A hit of one returns what the client's method returns with its default response
 callbacks; a client whose callbacks differ is enrolled without that name."""
-
-def monotonic_ms() -> int:
-    """The clock all deadlines are on, in milliseconds since an arbitrary start."""
 
 @final
 class Engine:
@@ -181,9 +176,6 @@ class Binding:
     ) -> object:
         """A list as from `read_many`, or PENDING: then `completions` gives (ticket, list)."""
 
-    def last_bypass(self) -> str:
-        """Why the last MISS of this binding was one: a word for statistics, or ''."""
-
     def bypasses(self) -> dict[str, int]:
         """How many MISSes each reason caused."""
 
@@ -225,9 +217,6 @@ def withdraw_all() -> None:
 
 def enrolled(client: object) -> Binding | None:
     """The binding the client is enrolled with."""
-
-def hot_hits() -> int:
-    """Hits answered by native methods in this process."""
 
 def ready(value: object) -> Awaitable[Any]:
     """An awaitable that gives `value` without suspending; awaiting it twice is a RuntimeError."""

@@ -41,7 +41,6 @@ pub struct BindingCore {
 #[derive(Default)]
 struct Bypasses {
     counts: BTreeMap<&'static str, u64>,
-    last: &'static str,
 }
 
 /// What an entry was when it was hit.
@@ -175,7 +174,6 @@ impl BindingCore {
             return;
         }
         let mut bypasses = self.bypasses.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        bypasses.last = reason;
         *bypasses.counts.entry(reason).or_default() += 1;
     }
 
@@ -488,10 +486,6 @@ impl Binding {
         ticket: i64,
     ) -> PyResult<Py<PyAny>> {
         self.submit_all(py, &commands, completions, ticket, false)
-    }
-
-    fn last_bypass(&self) -> &'static str {
-        self.core.bypasses.lock().map_or("", |bypasses| bypasses.last)
     }
 
     fn bypasses<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

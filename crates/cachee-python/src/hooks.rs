@@ -36,20 +36,6 @@ trait Method {
 pub const NAMES: [&str; 9] =
     ["get", "exists", "hget", "hexists", "hgetall", "sismember", "smembers", "mget", "hmget"];
 
-static HITS: Table<u64> = Table::new(0);
-
-/// Hits answered by native methods in this process.
-pub fn hits() -> u64 {
-    // SAFETY: the GIL is held.
-    unsafe { *HITS.get() }
-}
-
-#[inline(always)]
-unsafe fn count(hits: u64) {
-    // SAFETY: the GIL is held.
-    unsafe { *HITS.get() += hits };
-}
-
 #[inline(always)]
 unsafe fn word<'a>(core: &BindingCore, argument: Obj) -> Option<&'a [u8]> {
     // SAFETY: the argument is live through the call.
@@ -223,7 +209,6 @@ unsafe fn list_of<'a>(
             }
             return list;
         }
-        count(hits.len() as u64 - 1);
         for (at, object) in hits.into_iter().enumerate() {
             ffi::PyList_SetItem(list, at as ffi::Py_ssize_t, object);
         }
@@ -322,7 +307,6 @@ unsafe extern "C" fn call<M: Method, const ASYNCHRONOUS: bool>(
             let answer = catch_unwind(AssertUnwindSafe(|| M::answer(core, arguments)));
             let answer = answer.unwrap_or(ptr::null_mut());
             if !answer.is_null() {
-                count(1);
                 return if ASYNCHRONOUS { ready(answer) } else { answer };
             }
             if !ffi::PyErr_Occurred().is_null() {

@@ -44,12 +44,6 @@ mod _core {
         unsafe { Bound::from_owned_ptr_or_err(py, crate::ready::ready(value.into_ptr())) }
     }
 
-    /// The clock all deadlines are on, in milliseconds since an arbitrary start.
-    #[pyfunction]
-    fn monotonic_ms() -> u64 {
-        cachee_net::clock::now_ms()
-    }
-
     #[pyfunction]
     #[pyo3(signature = (cls, name, original, *, asynchronous))]
     fn install_method(
@@ -93,12 +87,6 @@ mod _core {
     #[pyfunction]
     fn enrolled(client: &Bound<'_, PyAny>) -> Option<Py<Binding>> {
         clients::enrolled(client)
-    }
-
-    /// Hits answered by native methods in this process.
-    #[pyfunction]
-    fn hot_hits() -> u64 {
-        hooks::hits()
     }
 
     #[pymodule_init]
