@@ -1,0 +1,3 @@
+//! What lets any client use the L1: the wire between it and the server.
+
+pub mod request;
