@@ -8,8 +8,9 @@
 //! announced costs nothing: a bulk string is a position to wait for, and the ranges grow with the
 //! arguments that are there.
 //!
-//! One rule is stricter. A server finds a line too long by what it happens to have read, up to
-//! 16 KiB later; here a line may have `inline_bytes`, however it comes.
+//! Two rules are others. A server finds a line too long by what it happens to have read, up to
+//! 16 KiB later; here a line may have `inline_bytes`, however it comes. And Valkey 8.1 loses the
+//! byte 0xff from inline words; here it stays, as it does in Redis.
 
 use std::ops::Range;
 

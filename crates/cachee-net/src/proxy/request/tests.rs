@@ -124,6 +124,7 @@ fn words_are_split_as_servers_do() {
         (b"\"\\x41\\x4\\xg\\n\\r\\t\\b\\a\\\\\\\"\\q\"\n", &[b"Ax4xg\n\r\t\x08\x07\\\"q"]),
         (b"'a\\n\\'\"' b\n", &[b"a\\n'\"", b"b"]),
         (b"pre\"fi x\" 'y'\x0bz\n", &[b"prefi x", b"y", b"z"]),
+        (b"\xff \"\xff\"\n", &[b"\xff", b"\xff"]),
         (b"back\\slash \\x41\n", &[b"back\\slash", b"\\x41"]),
     ] {
         assert_eq!(one(line), Ok(owned(&words)), "{}", line.escape_ascii());
@@ -277,4 +278,27 @@ proptest! {
         let limits = Limits::default();
         prop_assert_eq!(walk(&bytes, &cuts, &limits), walk(&bytes, &[], &limits));
     }
+}
+
+/// The fuzzer's seeds, by what its target holds them to.
+#[test]
+fn seeds_mean_the_same_in_any_pieces() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/request");
+    let mut count = 0;
+    for seed in std::fs::read_dir(seeds).unwrap() {
+        let seed = std::fs::read(seed.unwrap().path()).unwrap();
+        let [piece, settings, bytes @ ..] = &seed[..] else { panic!("a seed of one byte") };
+        let lower = UnauthenticatedLimits { max_bulk: 40, max_args: 4 };
+        let limits = Limits {
+            max_bulk: 1 << 20,
+            inline_bytes: 20 + usize::from(settings >> 1),
+            unauthenticated: (settings & 1 == 1).then_some(lower),
+            ..Limits::default()
+        };
+        for piece in [usize::from(*piece), 1, 2, 7] {
+            assert_eq!(walk(bytes, &[piece], &limits), walk(bytes, &[], &limits));
+        }
+        count += 1;
+    }
+    assert!(count > 10);
 }
