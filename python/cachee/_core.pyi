@@ -18,6 +18,7 @@ __all__ = [
     "Completions",
     "Engine",
     "Link",
+    "Proxy",
     "__version__",
     "adopt_methods",
     "enroll",
@@ -190,6 +191,48 @@ class Completions:
 
     def close(self) -> None:
         """Close the descriptor; what finishes later is dropped. Idempotent."""
+
+@final
+class Proxy:
+    """A RESP server on addresses of its own that answers from an L1 what it provably may.
+
+    Its threads are its own and never hold the GIL.
+    """
+
+    def __new__(cls, *, listen: list[str], upstream: str, settings: Mapping[str, object]) -> Proxy:
+        """Binds and serves at once. ValueError: a wrong address or setting; OSError: cannot bind.
+
+        Addresses are in their canonical form, see `cachee.proxy.url`; `settings` are those of
+        `cachee.proxy.server.native_settings`.
+        """
+
+    @property
+    def addresses(self) -> list[str]:
+        """The listeners as given, with their real ports."""
+
+    def reload(self, settings: Mapping[str, object]) -> None:
+        """Take over other limits, from `max_clients` on; connected clients stay."""
+
+    def drain(self, timeout_s: float) -> bool:
+        """Accept nobody, let replies in flight out; whether every client was gone in time.
+
+        Waits without the GIL.
+        """
+
+    def close(self) -> None:
+        """Close every connection and end the threads. Idempotent."""
+
+    def is_ready(self) -> bool:
+        """Whether the upstream answers. Never waits."""
+
+    def stats(self) -> dict[str, object]:
+        """Numbers by name, and "links": one dict a connection of the proxy's own."""
+
+    def hot_keys(self, count: int) -> list[tuple[str, int, list[bytes]]]:
+        """User, database and the words of the reads that are answered most, at most `count`."""
+
+    def warm(self, names: Sequence[tuple[str, int, list[bytes]]]) -> None:
+        """Load these in the background, at a bounded rate, as far as the users are known."""
 
 def install_method(
     cls: type, name: str, original: Callable[..., object], *, asynchronous: bool
