@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#define ROUNDS 20
+#define ROUNDS 10
 #define STEADY_READS 40
 #define LARGE_BYTES (1 << 20)
 #define SHOWN_WHOLE_BYTES 300
@@ -140,7 +140,8 @@ static redisContext *connected(void) {
     }
     redisReply *reply = NULL;
     if (password)
-        reply = redisCommand(c, "AUTH %s %s", user ? user : "default", password);
+        reply = user ? redisCommand(c, "AUTH %s %s", user, password)
+                     : redisCommand(c, "AUTH %s", password);
     if (password && (!reply || reply->type == REDIS_REPLY_ERROR))
         fail("auth", reply ? reply->str : c->errstr);
     freeReplyObject(reply);

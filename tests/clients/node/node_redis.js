@@ -76,7 +76,8 @@ async function grouped(a, b) {
     await a.watch("x");
     const before = await a.get("x");
     if (interfering) await b.incr("x");
-    await step("watch", before, a.multi().set("x", "100").exec(), a.get("x"), b.get("x"));
+    await step("watch", before, a.multi().set("x", "100").exec(), a.get("x"));
+    await step("watched", b.get("x"));
   }
 }
 

@@ -5,7 +5,7 @@ const { readFileSync } = require("fs");
 
 const env = process.env;
 
-exports.ROUNDS = 20;
+exports.ROUNDS = 10;
 exports.STEADY_READS = 40;
 exports.BINARY = Buffer.from(Array.from({ length: 256 }, (_, index) => index));
 exports.LARGE = Buffer.from(Array.from({ length: 1 << 20 }, (_, index) => (index * 31) % 251));

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-ROUNDS = 20
+ROUNDS = 10
 STEADY_READS = 40
 BINARY = bytes(range(256))
 LARGE = bytes(index * 31 % 251 for index in range(1 << 20))
