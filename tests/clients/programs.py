@@ -5,6 +5,7 @@ not on the machine, or whose registry cannot be reached, is `Missing`, which ski
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ SOURCES = Path(__file__).parent
 ROOT = SOURCES.parent.parent
 BUILT = ROOT / "target" / "clients"
 HIREDIS = "3.5.0"
+MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"
 _BUILD_S = 400.0
 _OFFLINE = (
     "ENOTFOUND",
@@ -27,7 +29,10 @@ _OFFLINE = (
     "Network is unreachable",
     "no such host",
     "network is unreachable",
+    "transfer failed",
 )
+# What a toolchain says of a machine on which something is too old or not there.
+_UNFIT = re.compile(r"requires go >= [^)]*|Unsupported engine|openssl/ssl\.h: No such file")
 
 
 class MissingError(Exception):
@@ -93,7 +98,9 @@ def _run(*command: object, cwd: Path = SOURCES, **environment: str) -> None:
     )
     said = done.stdout + done.stderr
     if done.returncode and any(sign in said for sign in _OFFLINE):
-        raise MissingError(f"{command[0]} cannot reach its registry")
+        raise MissingError(f"{Path(str(command[0])).name} cannot reach its registry")
+    if done.returncode and (sign := _UNFIT.search(said)):
+        raise MissingError(f"{command[0]}: {sign[0]}")
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{said}"
 
 
@@ -124,7 +131,8 @@ def _node() -> list[str]:
     if not stamp.exists() or stamp.read_bytes() != lock:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(SOURCES / "node" / name, folder)
-        _run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
+        options = ("--no-audit", "--no-fund", "--ignore-scripts", "--engine-strict")
+        _run("npm", "ci", *options, cwd=folder)
         stamp.write_bytes(lock)
     return ["node"]
 
@@ -136,7 +144,7 @@ def _java() -> list[str]:
     stamp = folder / "installed.xml"
     if not stamp.exists() or stamp.read_bytes() != pom:
         shutil.rmtree(folder, ignore_errors=True)
-        copy = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
+        copy = [MAVEN_COPY, f"-DoutputDirectory={folder}"]
         _run("mvn", "--quiet", "--batch-mode", *copy, cwd=SOURCES / "java")
         stamp.write_bytes(pom)
     programs = sorted((SOURCES / "java").glob("*.java"))

@@ -5,6 +5,7 @@ print the same bytes twice.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -150,6 +151,18 @@ def lines(process: "subprocess.Popen[str]") -> list[str]:
     return said.splitlines()
 
 
+def difference(expected: list[str], found: list[str]) -> str:
+    """The first line that differs, from shortly before the place where it does."""
+    for want, got in itertools.zip_longest(expected, found, fillvalue=""):
+        if want != got:
+            same = itertools.takewhile(
+                lambda pair: pair[0] == pair[1], zip(want, got, strict=False)
+            )
+            at = max(len(list(same)) - 60, 0)
+            return f"in {want[:40]}:\ndirect …{want[at : at + 160]}\nproxy  …{got[at : at + 160]}"
+    return ""
+
+
 @pytest.mark.parametrize(("name", "mode_name"), CASES)
 def test_prints_the_same_through_the_proxy(
     name: str,
@@ -170,4 +183,5 @@ def test_prints_the_same_through_the_proxy(
         expected, found = (lines(process) for process in processes)
     assert len(expected) >= _STEPS_AT_LEAST
     assert json.loads(expected[-1])["step"] == "hot"
-    assert found == expected
+    problem = difference(expected, found)
+    assert not problem, problem

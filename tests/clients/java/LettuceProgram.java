@@ -334,7 +334,7 @@ final class LettuceProgram {
         for (int turn = 0; turn < Replies.ROUNDS; turn++) {
             hot(String.valueOf(turn));
         }
-        client.shutdown(0, 1, TimeUnit.SECONDS);
+        client.shutdown(0, 100, TimeUnit.MILLISECONDS);
     }
 
     public static void main(String[] arguments) throws Exception {
