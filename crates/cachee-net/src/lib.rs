@@ -5,6 +5,7 @@
 //!   process share, and whose reader applies replies and invalidations in wire order.
 //! - [`mod@cacheable`]: which commands may be answered from the L1.
 //! - [`CommandTable`]: what every other command changes, by the server's own description of it.
+//! - [`load`]: a load generator for RESP servers, and the relay that is the floor of any proxy.
 //! - [`clock`]: the process-wide monotonic milliseconds everything above is timed by.
 
 pub mod cacheable;
@@ -14,6 +15,7 @@ mod config;
 mod error;
 mod handshake;
 mod link;
+pub mod load;
 pub mod resp;
 mod transport;
 
