@@ -26,7 +26,9 @@ def test_names_of_cases_are_names():
 
 
 def test_only_picks_cases_by_name():
-    assert Settings(only=("get P=16 100 B TCP",)).cases()[0] == HITS
+    found = Settings(only=("get P=16 100 B TCP",)).cases()
+    assert found[0] == HITS
+    assert {(case.operation, case.pipeline) for case in found} == {("get", 16)}
     assert {case.operation for case in Settings(only=("set*", "mget*")).cases()} == {"set", "mget"}
     assert [c.name for c in Settings(among=("relay",)).contenders()] == [DIRECT, RELAY]
 

@@ -138,7 +138,7 @@ def as_text(result: Result) -> str:
 # Commands were without an answer five seconds after the last was sent.
 BEHIND = "behind"
 HEADINGS = ("", "/s", "of direct", "p50 µs", "p99 µs", "server", "proxy", "asked", "p50", "p99")
-WIDTHS = (22, 10, 10, 9, 9, 8, 8, 7, 9, 9)
+WIDTHS = (21, 10, 9, 8, 8, 7, 7, 6, 8, 8)
 
 
 def _circumstances(result: Result) -> Iterator[str]:
@@ -189,7 +189,7 @@ def _cells(row: Row, server: Row | None, timed: Row | None) -> Sequence[str]:
 
 def _line(cells: Sequence[str]) -> str:
     first, *others = cells
-    text = "".join(f"{cell:>{width}}" for cell, width in zip(others, WIDTHS[1:], strict=False))
+    text = "".join(f" {cell:>{width}}" for cell, width in zip(others, WIDTHS[1:], strict=False))
     return f"{first:<{WIDTHS[0]}}{text}".rstrip()
 
 

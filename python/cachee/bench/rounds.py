@@ -55,7 +55,7 @@ Show = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How long, what and whom; `only` and `among` are globs on names of cases and contenders."""
+    """How long, what and whom: how names of cases begin, and what is in those of contenders."""
 
     rounds: int = 5
     seconds: float = 1.0
@@ -65,19 +65,20 @@ class Settings:
 
     def cases(self) -> list[Case]:
         """The cases that are asked for."""
-        return [case for case in all_cases() if _is_named(case.name, self.only)]
+        return [case for case in all_cases() if _is_like(case.name, [f"{g}*" for g in self.only])]
 
     def contenders(self) -> list[Contender]:
         """The contenders that are asked for, and the server itself."""
+        globs = [f"*{glob}*" for glob in self.among]
         return [
             contender
             for contender in all_contenders()
-            if contender.name == DIRECT or _is_named(contender.name, self.among)
+            if contender.name == DIRECT or _is_like(contender.name, globs)
         ]
 
 
-def _is_named(name: str, globs: tuple[str, ...]) -> bool:
-    return not globs or any(fnmatch.fnmatch(name, f"*{pattern}*") for pattern in globs)
+def _is_like(name: str, globs: list[str]) -> bool:
+    return not globs or any(fnmatch.fnmatchcase(name, glob) for glob in globs)
 
 
 @dataclass

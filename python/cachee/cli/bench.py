@@ -39,7 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=int, metavar="N", help="rounds of everybody")
     add("--seconds", type=float, metavar="S", help="length of a round")
     add("--threads", type=int, default=1, metavar="N", help="threads of the load (default: 1)")
-    add("--only", action="append", default=[], metavar="GLOB", help="only cases of such a name")
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="only cases whose names begin so",
+    )
     add("--among", action="append", default=[], metavar="GLOB", help="only such contenders")
     add("--list", action="store_true", help="only print the names of the cases")
     add("--json", type=Path, metavar="FILE", help="write everything measured to FILE, - is stdout")
