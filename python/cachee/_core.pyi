@@ -23,8 +23,10 @@ __all__ = [
     "adopt_methods",
     "enroll",
     "enrolled",
+    "generate_load",
     "install_method",
     "ready",
+    "relay_bytes",
     "withdraw",
     "withdraw_all",
 ]
@@ -263,6 +265,42 @@ def enrolled(client: object) -> Binding | None:
 
 def ready(value: object) -> Awaitable[Any]:
     """An awaitable that gives `value` without suspending; awaiting it twice is a RuntimeError."""
+
+def generate_load(
+    address: str,
+    *,
+    operation: str = "get",
+    threads: int = 1,
+    connections: int = 50,
+    pipeline: int = 1,
+    seconds: float = 1.0,
+    rate_per_s: float | None = None,
+    keys: int = 10_000,
+    value_bytes: int = 100,
+    read_share: float = 0.9,
+    mget_keys: int = 100,
+    zipf: float | None = None,
+    seed: int = 1,
+    prefix: str = "bench:",
+    password: str | None = None,
+) -> dict[str, float]:
+    """Ask the RESP server at `tcp://HOST:PORT` or `unix:PATH` for `seconds`; releases the GIL.
+
+    `operation` is get, missing (GET of keys that do not exist, none twice in runs of different
+    seeds), set, mixed or mget. Without `rate_per_s` it is the closed loop: each connection sends
+    its next `pipeline` commands when those before are answered. With it, commands are sent at that
+    rate whatever comes back, and latency counts from when they were due. Key number n is `prefix`
+    and n in ten digits. Returns operations, seconds, errors, nils, unanswered, bytes_sent,
+    bytes_received, cpu_seconds of its own and latency_us_p50, _p90, _p99, _p999 and _max.
+    """
+
+def relay_bytes(
+    listen: str, upstream: str, *, delay_ms: float = 0.0, ready: Callable[[str], object]
+) -> None:
+    """Pass bytes on, unread, one upstream connection a client, `delay_ms` late in each direction.
+
+    Calls `ready` with the address once it listens; returns never, except by a signal's exception.
+    """
 
 @disjoint_base
 class Cache:
