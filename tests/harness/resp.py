@@ -134,6 +134,11 @@ class Wire:
             self._socket.sendall(b"".join(encode(*command) for command in commands))
             return [self._reply() for _ in commands]
 
+    def message(self) -> object:
+        """What comes next without being asked for: of a RESP2 subscription."""
+        with self._lock:
+            return self._reply()
+
     def _reply(self) -> object:
         while True:
             end = frame_end(self._buffer) if self._buffer else None
