@@ -42,13 +42,17 @@ class Watched:
     @property
     def primary(self) -> Server:
         """The server that most sentinels name."""
-        named = [port for port in map(self.named_by, self._running) if port is not None]
+        named = self.named()
         return self._by_port(max(named, key=named.count))
 
     @property
     def replica(self) -> Server:
         """The other one."""
         return next(server for server in self.servers if server is not self.primary)
+
+    def named(self) -> list[int]:
+        """The port of the primary by each sentinel that knows one."""
+        return [port for port in map(self.named_by, self._running) if port is not None]
 
     def named_by(self, sentinel: Server) -> int | None:
         """The port of the primary by one sentinel."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness.clusters import SLOTS, Cluster, cluster, keys_in, layout, slot_of
-from tests.harness.resp import ServerError
+from tests.harness.resp import ServerError, refusal
 from tests.harness.sentinels import watched
 from tests.harness.servers import Server
 
@@ -22,12 +22,6 @@ def whole(shared: Cluster) -> Cluster:
     """The shared cluster, emptied."""
     shared.flush()
     return shared
-
-
-def refusal(server: Server, *args: object) -> str:
-    with pytest.raises(ServerError) as refused:
-        server.call(*args)
-    return str(refused.value)
 
 
 def test_every_slot_has_a_primary_and_a_replica(whole: Cluster) -> None:
@@ -47,7 +41,7 @@ def test_a_key_elsewhere_is_moved(whole: Cluster) -> None:
     owner = whole.primary_of("a")
     other = next(node for node in whole.primaries if node is not owner)
     owner.call("SET", "a", "1")
-    assert refusal(other, "GET", "a") == f"MOVED {slot_of('a')} 127.0.0.1:{owner.port}"
+    assert refusal(other.call, "GET", "a") == f"MOVED {slot_of('a')} 127.0.0.1:{owner.port}"
     assert whole.call("GET", "a") == b"1"
 
 
@@ -64,16 +58,16 @@ def test_a_slot_moves_with_its_keys(whole: Cluster) -> None:
     moved = [key for key in keys if not _has(source, key)]
     assert len(moved) == 4
     ask = f"ASK {slot} 127.0.0.1:{target.port}"
-    assert refusal(source, "GET", moved[0]) == ask
-    assert refusal(source, "SET", "new{" + moved[0].partition("{")[2], "1") == ask
-    assert refusal(target, "GET", moved[0]) == f"MOVED {slot} 127.0.0.1:{source.port}"
-    assert refusal(source, "MGET", *keys).startswith("TRYAGAIN")
+    assert refusal(source.call, "GET", moved[0]) == ask
+    assert refusal(source.call, "SET", "new{" + moved[0].partition("{")[2], "1") == ask
+    assert refusal(target.call, "GET", moved[0]) == f"MOVED {slot} 127.0.0.1:{source.port}"
+    assert refusal(source.call, "MGET", *keys).startswith("TRYAGAIN")
 
     assert whole.move_keys(slot, source, target) == 6
     whole.end_move(slot, source, target)
     assert whole.primary_of(slot) is target
     assert target.call("MGET", *keys) == [key.encode() for key in keys]
-    assert refusal(source, "GET", keys[0]) == f"MOVED {slot} 127.0.0.1:{target.port}"
+    assert refusal(source.call, "GET", keys[0]) == f"MOVED {slot} 127.0.0.1:{target.port}"
 
     whole.move(slot, source)
     assert whole.primary_of(slot) is source
@@ -103,7 +97,9 @@ def test_a_replica_takes_over() -> None:
 
         own.fail_over(lost)
         assert own.primary_of("a") is lost
-        assert refusal(replica, "SET", "a", "2") == f"MOVED {slot_of('a')} 127.0.0.1:{lost.port}"
+        assert (
+            refusal(replica.call, "SET", "a", "2") == f"MOVED {slot_of('a')} 127.0.0.1:{lost.port}"
+        )
 
 
 def test_sentinels_name_another_primary() -> None:
