@@ -20,7 +20,8 @@
 //! slots) is not atomic, and when one part fails the others have happened: its error is answered.
 //! In a transaction nothing is taken apart or sent to several nodes. Errors about slots are the
 //! server's own (`CROSSSLOT`): the command is sent to the node of its first key, which checks
-//! arity, rights and slots in its own order.
+//! arity, rights and slots in its own order. Keyspace notifications come from the one node that a
+//! client's subscriptions are on, as they do for a client that asks one node.
 //!
 //! **Coherence.** When a slot's owner changes, entries of its keys that the old owner covered must
 //! go: of a key that was not there, moving the slot sends no invalidation
@@ -34,6 +35,11 @@ pub(crate) mod scan;
 pub(crate) mod sentinel;
 pub(crate) mod slots;
 
+#[cfg(test)]
+mod model;
+
+use crate::config::Endpoint;
+
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Address {
@@ -45,5 +51,9 @@ pub(crate) struct Address {
 impl Address {
     pub(crate) fn new(host: &str, port: u16) -> Self {
         Self { host: host.into(), port }
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::Tcp { host: self.host.to_string(), port: self.port }
     }
 }

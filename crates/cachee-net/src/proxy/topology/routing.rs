@@ -17,7 +17,8 @@ use crate::commands::{CommandTable, Described, RequestPolicy, ResponsePolicy};
 pub(crate) enum Route<'a> {
     /// To the node that serves the slot.
     Slot(u16),
-    /// To any node: always the same one, so that order and state are kept.
+    /// To any node that is there: the same one for a client as long as it is, so that its state is
+    /// in one place. In a transaction: to the node of the transaction.
     Any,
     /// On every connection that the client has upstream, and again first on each opened later: it
     /// changes the connection. The answer of any is the client's.
@@ -90,12 +91,11 @@ const ONE_NODE: &str =
 pub(crate) fn route<'a>(args: &[&'a [u8]], table: &CommandTable, state: State) -> Route<'a> {
     // Unknown to the description: the server answers, with `MOVED` if the command has keys.
     let Some(command) = table.describe(args) else { return Route::Any };
-    if let Some(route) = by_name(&command, args) {
-        return route;
-    }
-    let route = by_policy(&command, args);
+    let route = by_name(&command, args).or_else(|| by_policy(&command, args));
     match (state, route) {
-        (State::Plain, Some(route)) => route,
+        (State::Plain, Some(route)) | (_, Some(route @ (Route::Slot(_) | Route::Refuse(_)))) => {
+            route
+        }
         (State::Transaction, Some(Route::Every { .. } | Route::Scan(_))) => {
             Route::Refuse(EVERY_IN_TRANSACTION)
         }
@@ -194,4 +194,4 @@ fn slot_argument(args: &[&[u8]]) -> Option<Route<'static>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

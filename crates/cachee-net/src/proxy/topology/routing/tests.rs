@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use std::sync::LazyLock;
 
 /// A real server's own answer (Valkey 8.1.8, RESP3), kept as it came.
-fn table() -> &'static CommandTable {
+pub(in super::super) fn table() -> &'static CommandTable {
     static TABLE: LazyLock<CommandTable> = LazyLock::new(|| {
         let frame = include_bytes!("../../../../tests/data/command-valkey-8.1.8.resp");
         CommandTable::parse(frame).unwrap()
@@ -125,6 +125,8 @@ fn what_one_endpoint_cannot_do_is_refused() {
     }
     for line in ["AUTH p", "HELLO 3", "SELECT 0", "CLIENT SETNAME n", "CLIENT NO-TOUCH ON"] {
         assert_eq!(routed(table, line, State::Plain), Route::Connection, "{line}");
+        // Queued like anything else.
+        assert_eq!(routed(table, line, State::Transaction), Route::Any, "{line}");
     }
 }
 
