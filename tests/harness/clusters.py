@@ -90,6 +90,12 @@ class Cluster:
         ports = [each.primary for each in layout(self.running[0])]
         return [self._by_port(port) for port in dict.fromkeys(ports)]
 
+    @property
+    def url(self) -> str:
+        """All primaries, as `cachee proxy --upstream` takes them."""
+        addresses = ",".join(f"{node.host}:{node.port}" for node in self.primaries)
+        return f"redis+cluster://{addresses}"
+
     def id_of(self, node: Server) -> str:
         """The id the node gave itself."""
         name = node.call("CLUSTER", "MYID")
@@ -100,6 +106,16 @@ class Cluster:
         """The node that serves a key or a slot."""
         slot = key if isinstance(key, int) else slot_of(key)
         return self._by_port(self._range_of(slot).primary)
+
+    def one_of_each(self, name: str) -> list[str]:
+        """A key on every primary."""
+        keys: dict[int, str] = {}
+        for n in range(SLOTS):
+            key = f"{name}:{n}"
+            keys.setdefault(self.primary_of(key).port, key)
+            if len(keys) == len(self.primaries):
+                break
+        return list(keys.values())
 
     def replica_of(self, primary: Server) -> Server:
         """The one replica of a primary."""

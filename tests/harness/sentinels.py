@@ -40,6 +40,12 @@ class Watched:
         self.settle()
 
     @property
+    def url(self) -> str:
+        """All sentinels, as `cachee proxy --upstream` takes them."""
+        addresses = ",".join(f"{each.host}:{each.port}" for each in self.sentinels)
+        return f"redis+sentinel://{addresses}/{NAME}"
+
+    @property
     def primary(self) -> Server:
         """The server that most sentinels name."""
         named = self.named()

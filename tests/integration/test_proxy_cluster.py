@@ -2,34 +2,23 @@
 
 import contextlib
 import itertools
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from tests.harness.clusters import SLOTS, Cluster, cluster, keys_in, slot_of
-from tests.harness.counting import Counting
 from tests.harness.drop_in import Call, Spy, warm
-from tests.harness.outages import recovery_s
+from tests.harness.plain import HOST, plain
 from tests.harness.proxies import Proxy, proxy
 from tests.harness.resp import ServerError, Wire, refusal
 from tests.harness.servers import Server, free_port
 from tests.harness.waiting import PATIENCE_S, until
 
-# What the proxy may add to the time that the cluster itself needs to be whole again.
-OVER_BARE_S = 0.3
 # The bound of `max_staleness`, and what a busy machine adds to it.
 STALENESS_S = 1.0 + 0.5
-
-
-def url(cluster: Cluster) -> str:
-    addresses = ",".join(f"{node.host}:{node.port}" for node in cluster.primaries)
-    return f"redis+cluster://{addresses}"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +31,7 @@ def shared() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def served(shared: Cluster) -> Iterator[Proxy]:
     """A proxy in front of it."""
-    with proxy(upstream=url(shared)) as made:
+    with proxy(upstream=shared.url) as made:
         yield made
 
 
@@ -50,45 +39,23 @@ def served(shared: Cluster) -> Iterator[Proxy]:
 def whole(shared: Cluster, served: Proxy) -> Cluster:
     """The shared cluster, emptied; the proxy knows."""
     shared.flush()
-    with plain(served) as client:
+    with plain(served.port) as client:
         client.flushall()
     return shared
 
 
-def plain(proxy: Proxy) -> Any:
-    """A client that knows nothing of clusters and tries nothing twice."""
-    return redis.Redis(
-        host=proxy.host,
-        port=proxy.port,
-        decode_responses=True,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=30,
-    )
-
-
 @pytest.fixture
 def client(whole: Cluster, served: Proxy) -> Iterator[Any]:
-    with plain(served) as made:
+    with plain(served.port) as made:
         yield made
 
 
 @pytest.fixture(params=[2, 3])
 def wire(request: pytest.FixtureRequest, whole: Cluster, served: Proxy) -> Iterator[Wire]:
     """A bare connection to the proxy in each protocol."""
-    made = Wire(served.address, protocol=request.param)
+    made = Wire((HOST, served.port), protocol=request.param)
     yield made
     made.close()
-
-
-def one_of_each(cluster: Cluster, name: str) -> list[str]:
-    """A key on every primary."""
-    keys: dict[int, str] = {}
-    for n in itertools.count():
-        key = f"{name}:{n}"
-        keys.setdefault(cluster.primary_of(key).port, key)
-        if len(keys) == len(cluster.primaries):
-            return list(keys.values())
-    raise AssertionError
 
 
 # One endpoint.
@@ -132,7 +99,7 @@ def test_many_keys_of_many_slots_are_one_command(whole: Cluster, client: Any) ->
 
 
 def test_what_cannot_be_taken_apart_is_refused_as_by_the_server(whole: Cluster, wire: Wire) -> None:
-    a, b, _ = one_of_each(whole, "cross")
+    a, b, _ = whole.one_of_each("cross")
     for command in [
         ("RENAME", a, b),
         ("SINTER", a, b),
@@ -170,7 +137,7 @@ def test_what_is_meant_for_one_node_is_refused(whole: Cluster, wire: Wire) -> No
 
 
 def test_a_command_whose_keys_nobody_knows_finds_its_node(whole: Cluster, client: Any) -> None:
-    for key in one_of_each(whole, "list"):
+    for key in whole.one_of_each("list"):
         client.rpush(key, 3, 1, 2)
         assert client.sort(key, store=f"sorted:{{{key}}}") == 3
         assert client.lrange(f"sorted:{{{key}}}", 0, -1) == ["1", "2", "3"]
@@ -209,7 +176,7 @@ def test_a_scan_sees_every_key_once(whole: Cluster, client: Any, count: int) -> 
 
 
 def test_a_transaction_on_one_slot(whole: Cluster, client: Any) -> None:
-    for key in one_of_each(whole, "multi"):
+    for key in whole.one_of_each("multi"):
         a, b = f"a{{{key}}}", f"b{{{key}}}"
         with client.pipeline() as pipe:
             assert pipe.set(a, 1).incr(a).mget(a, b).get(b).execute() == [
@@ -222,7 +189,7 @@ def test_a_transaction_on_one_slot(whole: Cluster, client: Any) -> None:
 
 
 def test_a_transaction_over_two_slots_does_nothing(whole: Cluster, wire: Wire) -> None:
-    a, b, _ = one_of_each(whole, "multi")
+    a, b, _ = whole.one_of_each("multi")
     assert wire("MULTI") == b"OK"
     assert wire("SET", a, 1) == b"QUEUED"
     with contextlib.suppress(ServerError):  # then, or at the end
@@ -256,7 +223,7 @@ def test_discard_and_empty_transactions(whole: Cluster, wire: Wire) -> None:
 
 
 def test_watch_sees_a_foreign_write(whole: Cluster, client: Any) -> None:
-    for key in one_of_each(whole, "watched"):
+    for key in whole.one_of_each("watched"):
         client.set(key, 1)
         with client.pipeline() as pipe:
             pipe.watch(key)
@@ -276,7 +243,7 @@ def test_watch_sees_a_foreign_write(whole: Cluster, client: Any) -> None:
 def test_scripts_run_where_their_keys_are(whole: Cluster, client: Any) -> None:
     source = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])"
     sha = client.script_load(source)
-    for key in one_of_each(whole, "script"):
+    for key in whole.one_of_each("script"):
         assert client.eval(source, 1, key, "a") == "a"
         assert client.get(key) == "a"
         assert client.evalsha(sha, 1, key, "b") == "b"
@@ -288,7 +255,7 @@ def test_scripts_run_where_their_keys_are(whole: Cluster, client: Any) -> None:
 
 
 def test_messages_of_every_kind(whole: Cluster, client: Any) -> None:
-    channels = one_of_each(whole, "channel")
+    channels = whole.one_of_each("channel")
     with client.pubsub() as listener:
         listener.subscribe(*channels)
         listener.psubscribe("channel:*")
@@ -319,9 +286,9 @@ def _next(listener: Any) -> Any:
 
 
 def test_a_blocked_client_is_woken(whole: Cluster, served: Proxy, client: Any) -> None:
-    for key in one_of_each(whole, "queue"):
+    for key in whole.one_of_each("queue"):
         owner = whole.primary_of(key)
-        with plain(served) as waiting:
+        with plain(served.port) as waiting:
             popped = Call(lambda waiting=waiting, key=key: waiting.blpop(key, 0))
             until(lambda owner=owner: b"blocked_clients:1" in _clients(owner), "it is blocked")
             client.rpush(key, "x")
@@ -336,7 +303,7 @@ def _clients(node: Server) -> bytes:
 
 def test_a_connections_state_is_the_same_on_every_node(whole: Cluster, wire: Wire) -> None:
     wire("CLIENT", "SETNAME", "reporter")
-    for key in one_of_each(whole, "named"):
+    for key in whole.one_of_each("named"):
         wire("SET", key, 1)
         text = whole.primary_of(key).call("CLIENT", "LIST")
         assert isinstance(text, bytes)
@@ -348,7 +315,7 @@ def test_a_connections_state_is_the_same_on_every_node(whole: Cluster, wire: Wir
 
 
 def test_hits_are_local_and_counted(whole: Cluster, served: Proxy, client: Any) -> None:
-    for key in one_of_each(whole, "hit"):
+    for key in whole.one_of_each("hit"):
         owner = whole.primary_of(key)
         owner.call("SET", key, "v")
         assert warm(owner, lambda key=key: client.get(key), "get") == "v"
@@ -359,7 +326,7 @@ def test_hits_are_local_and_counted(whole: Cluster, served: Proxy, client: Any) 
 
 
 def test_many_keys_are_hits_one_by_one(whole: Cluster, client: Any) -> None:
-    keys = one_of_each(whole, "many")
+    keys = whole.one_of_each("many")
     client.mset(dict.fromkeys(keys, "v"))
     for key in keys:
         warm(whole.primary_of(key), lambda key=key: client.get(key), "get")
@@ -369,7 +336,7 @@ def test_many_keys_are_hits_one_by_one(whole: Cluster, client: Any) -> None:
 
 
 def test_a_write_elsewhere_is_seen(whole: Cluster, client: Any) -> None:
-    for key in one_of_each(whole, "direct"):
+    for key in whole.one_of_each("direct"):
         owner = whole.primary_of(key)
         for value in ("1", "2", "3"):
             owner.call("SET", key, value)
@@ -382,8 +349,8 @@ def test_a_write_elsewhere_is_seen(whole: Cluster, client: Any) -> None:
 def test_a_write_through_the_proxy_is_seen_at_once(
     whole: Cluster, served: Proxy, client: Any
 ) -> None:
-    with plain(served) as other:
-        for n, key in itertools.product(range(100), one_of_each(whole, "own")):
+    with plain(served.port) as other:
+        for n, key in itertools.product(range(100), whole.one_of_each("own")):
             client.set(key, n)
             assert other.get(key) == str(n)
             client.mset({key: n + 0.5, "own:far": 1})
@@ -434,95 +401,11 @@ def test_every_step_of_a_move(whole: Cluster, client: Any) -> None:
     whole.move(slot, source)
 
 
-# Whole clusters that change.
-
-
-def _reshard(cluster: Cluster, slots: list[int], go_on: Callable[[], None]) -> None:
-    for slot in slots * 3:
-        source = cluster.primary_of(slot)
-        target = next(node for node in cluster.primaries if node is not source)
-        cluster.begin_move(slot, target)
-        go_on()
-        while cluster.move_keys(slot, source, target, 1):
-            pass
-        go_on()
-        cluster.end_move(slot, source, target)
-        go_on()
-
-
-def _fail_over(cluster: Cluster, slots: list[int], go_on: Callable[[], None]) -> None:
-    for slot in slots:
-        cluster.fail_over(cluster.replica_of(cluster.primary_of(slot)))
-        cluster.settle(replicas_each=1)
-        go_on()
-
-
-@pytest.mark.parametrize("change", [_reshard, _fail_over])
-def test_clients_do_not_notice(change: Callable[..., None]) -> None:
-    slots = [7, 6000, 12000]
-    with cluster() as own, proxy(upstream=url(own)) as served:
-        groups = [keys_in(slot, 5, "count") for slot in slots]
-        with Counting(lambda: plain(served), groups) as counting:
-            change(own, slots, counting.go_on)
-        assert (counting.errors, counting.violations) == ([], [])
-        assert counting.reads > counting.writes > 0
-        assert served.stats()["hits"] > 0
-        for key in itertools.chain(*groups):
-            assert int(str(own.call("GET", key), "ascii")) == counting.acknowledged(key)
-
-
-def test_a_primary_that_is_killed(record_property: Callable[[str, object], None]) -> None:
-    options = {"cluster-require-full-coverage": "no"}
-    with cluster(**options) as own, proxy(upstream=url(own)) as served, plain(served) as client:
-        lost, kept, _ = own.primaries
-        keys = one_of_each(own, "kill")
-        client.mset(dict.fromkeys(keys, "before"))
-        assert client.wait(1, 5000) == 1
-        key = next(key for key in keys if own.primary_of(key) is lost)
-        other = next(key for key in keys if own.primary_of(key) is kept)
-        for each in keys:
-            warm(own.primary_of(each), lambda each=each: client.get(each), "get")
-
-        replica = own.kill_primary(lost)
-        with plain(served) as neighbour, _undisturbed(lambda: neighbour.get(other), "before"):
-            seconds = recovery_s(
-                bare=lambda: replica.call("SET", f"bare{{{key}}}", 1),
-                proxied=lambda: client.set(f"proxied{{{key}}}", 1),
-            )
-        record_property("bare_s", seconds["bare"])
-        record_property("proxied_s", seconds["proxied"])
-        assert seconds["proxied"] <= seconds["bare"] + OVER_BARE_S
-        own.await_takeover(replica)
-
-        assert client.get(key) == "before"
-        assert warm(replica, lambda: client.get(key), "get") == "before"
-        replica.call("SET", key, "after")
-        until(lambda: client.get(key) == "after", "a write at the new primary", STALENESS_S)
-        assert client.get(other) == "before"
-
-
-@contextlib.contextmanager
-def _undisturbed(read: Callable[[], Any], value: object) -> Iterator[None]:
-    """A read that goes on in a thread and must give the same each time, for one block."""
-    over = threading.Event()
-
-    def go_on() -> None:
-        while not over.is_set():
-            assert read() == value
-
-    reading = Call(go_on)
-    try:
-        yield
-    finally:
-        over.set()
-        reading.result()
-
-
 def test_a_dead_node_in_the_list_does_not_matter(whole: Cluster) -> None:
     alive = f"127.0.0.1:{whole.primaries[1].port}"
     upstream = f"redis+cluster://127.0.0.1:{free_port()},{alive}"
-    with proxy(upstream=upstream) as served, plain(served) as client:
-        for key in one_of_each(whole, "listed"):
+    with proxy(upstream=upstream) as served, plain(served.port) as client:
+        for key in whole.one_of_each("listed"):
             client.set(key, 1)
             assert whole.call("GET", key) == b"1"
 
@@ -532,12 +415,12 @@ def test_a_dead_node_in_the_list_does_not_matter(whole: Cluster) -> None:
 
 @pytest.fixture
 def aware(whole: Cluster, served: Proxy) -> Iterator[Any]:
-    with redis.RedisCluster(host=served.host, port=served.port, decode_responses=True) as made:
+    with redis.RedisCluster(host=HOST, port=served.port, decode_responses=True) as made:
         yield made
 
 
 def test_an_aware_client_is_told_of_the_proxy(served: Proxy, aware: Any) -> None:
-    assert {(node.host, node.port) for node in aware.get_nodes()} == {served.address}
+    assert {(node.host, node.port) for node in aware.get_nodes()} == {(HOST, served.port)}
     (node,) = aware.get_primaries()
     assert aware.get_replicas() == []
     for reply in (aware.cluster_slots(), aware.cluster_shards(), aware.cluster_nodes()):

@@ -1,16 +1,14 @@
 """`cachee proxy` behind Sentinel: the primary moves, the endpoint stays."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from tests.harness.drop_in import Spy, warm
 from tests.harness.outages import recovery_s
-from tests.harness.proxies import Proxy, proxy
+from tests.harness.plain import plain
+from tests.harness.proxies import proxy
 from tests.harness.sentinels import NAME, Watched, watched
 from tests.harness.servers import Server, free_port
 from tests.harness.waiting import until
@@ -27,24 +25,8 @@ def pair() -> Iterator[Watched]:
         yield made
 
 
-def url(pair: Watched, path: str = "") -> str:
-    addresses = ",".join(f"{each.host}:{each.port}" for each in pair.sentinels)
-    return f"redis+sentinel://{addresses}/{NAME}{path}"
-
-
-def plain(proxy: Proxy) -> Any:
-    """A client that knows nothing of sentinels and tries nothing twice."""
-    return redis.Redis(
-        host=proxy.host,
-        port=proxy.port,
-        decode_responses=True,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=30,
-    )
-
-
 def test_the_primary_is_served(pair: Watched) -> None:
-    with proxy(upstream=url(pair)) as served, plain(served) as client:
+    with proxy(upstream=pair.url) as served, plain(served.port) as client:
         client.set("k", "v")
         assert pair.primary.call("GET", "k") == b"v"
         assert warm(pair.primary, lambda: client.get("k"), "get") == "v"
@@ -57,7 +39,7 @@ def test_the_primary_is_served(pair: Watched) -> None:
 
 
 def test_the_database_of_the_url(pair: Watched) -> None:
-    with proxy(upstream=url(pair, "/2")) as served, plain(served) as client:
+    with proxy(upstream=pair.url + "/2") as served, plain(served.port) as client:
         client.set("k", "v")
         wire = pair.primary.fresh_wire()
         assert wire("EXISTS", "k") == 0
@@ -69,7 +51,7 @@ def test_the_database_of_the_url(pair: Watched) -> None:
 def test_a_dead_sentinel_in_the_list_does_not_matter(pair: Watched) -> None:
     alive = f"127.0.0.1:{pair.sentinels[1].port}"
     upstream = f"redis+sentinel://127.0.0.1:{free_port()},{alive}/{NAME}"
-    with proxy(upstream=upstream) as served, plain(served) as client:
+    with proxy(upstream=upstream) as served, plain(served.port) as client:
         assert client.set("k", "v")
 
 
@@ -77,7 +59,7 @@ def test_a_dead_sentinel_in_the_list_does_not_matter(pair: Watched) -> None:
 def test_a_primary_that_is_killed(
     pair: Watched, sentinels_left: int, record_property: Callable[[str, object], None]
 ) -> None:
-    with proxy(upstream=url(pair)) as served, plain(served) as client:
+    with proxy(upstream=pair.url) as served, plain(served.port) as client:
         client.set("k", "before")
         assert client.wait(1, 5000) == 1
         warm(pair.primary, lambda: client.get("k"), "get")
@@ -116,7 +98,7 @@ def _found(pair: Watched, replica: Server) -> Server:
 
 
 def test_an_orderly_change_loses_no_acknowledged_write(pair: Watched) -> None:
-    with proxy(upstream=url(pair)) as served, plain(served) as client:
+    with proxy(upstream=pair.url) as served, plain(served.port) as client:
         old = pair.primary
         client.set("k", "before")
         assert client.wait(1, 5000) == 1
@@ -131,7 +113,7 @@ def test_an_orderly_change_loses_no_acknowledged_write(pair: Watched) -> None:
 
 
 def test_a_client_in_a_transaction_is_told_not_repeated(pair: Watched) -> None:
-    with proxy(upstream=url(pair)) as served, plain(served) as client:
+    with proxy(upstream=pair.url) as served, plain(served.port) as client:
         client.set("n", 1)
         assert client.wait(1, 5000) == 1
         with client.pipeline() as pipe:
