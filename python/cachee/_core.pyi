@@ -201,10 +201,17 @@ class Proxy:
     Its threads are its own and never hold the GIL.
     """
 
-    def __new__(cls, *, listen: list[str], upstream: str, settings: Mapping[str, object]) -> Proxy:
+    def __new__(
+        cls,
+        *,
+        listen: list[tuple[str, str, int, str]],
+        upstream: dict[str, object],
+        settings: dict[str, object],
+    ) -> Proxy:
         """Binds and serves at once. ValueError: a wrong address or setting; OSError: cannot bind.
 
-        Addresses are in their canonical form, see `cachee.proxy.url`; `settings` are those of
+        A listener is scheme, host, port and path, `upstream` the fields of
+        `cachee.proxy.url.Upstream` with the password in bytes; `settings` are those of
         `cachee.proxy.server.native_settings`.
         """
 
@@ -212,7 +219,7 @@ class Proxy:
     def addresses(self) -> list[str]:
         """The listeners as given, with their real ports."""
 
-    def reload(self, settings: Mapping[str, object]) -> None:
+    def reload(self, settings: dict[str, object]) -> None:
         """Take over other limits, from `max_clients` on; connected clients stay."""
 
     def drain(self, timeout_s: float) -> bool:

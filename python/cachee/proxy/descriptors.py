@@ -33,8 +33,9 @@ def fit(own: ProxySettings, say: Callable[[str], None]) -> ProxySettings:
     clients = max(1, (wanted - DESCRIPTORS_OF_OURS) // DESCRIPTORS_A_CLIENT)
     if clients >= own.max_clients:
         return own
-    say(
-        f"max_clients is {clients}, not {own.max_clients}: the system allows {wanted} open files "
-        f"(ulimit -n), and {needed} are needed"
-    )
+    if own.max_clients != ProxySettings().max_clients:
+        say(
+            f"max_clients is {clients}, not {own.max_clients}: the system allows {wanted} open "
+            f"files (ulimit -n), and {needed} are needed"
+        )
     return replace(own, max_clients=clients)

@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -35,6 +35,7 @@ from cachee.proxy.systemd import Notifier
 from cachee.proxy.warm import WarmSet
 
 EXIT_CUT_OFF = 1
+PATHS = ("tls_cert", "tls_key", "tls_client_ca", "upstream_ca", "upstream_cert", "upstream_key")
 
 __all__ = ["Ready", "native_settings", "serve"]
 
@@ -63,7 +64,11 @@ class Open(Protocol):
     """What makes the native half: `_core.Proxy`."""
 
     def __call__(
-        self, *, listen: list[str], upstream: str, settings: Mapping[str, object]
+        self,
+        *,
+        listen: list[tuple[str, str, int, str]],
+        upstream: dict[str, object],
+        settings: dict[str, object],
     ) -> _core.Proxy: ...
 
 
@@ -120,18 +125,19 @@ def native_settings(settings: Settings, own: ProxySettings) -> dict[str, object]
         "tracking": {"optin": "opt-in", "bcast": "broadcast"}.get(
             settings.tracking, settings.tracking
         ),
-        "prefixes": [each.encode("utf-8", "surrogateescape") for each in settings.prefixes],
+        "prefixes": [_bytes(each) for each in settings.prefixes],
         "learn_ttl": settings.learn_ttl,
-        "include": list(settings.include),
-        "exclude": list(settings.exclude),
-        "overrides": [(each.prefix, each.mode) for each in settings.overrides],
-        **{
-            name: getattr(own, name)
-            for name in ("tls_cert", "tls_key", "tls_client_ca", "upstream_verify")
-        },
-        **{name: getattr(own, name) for name in ("upstream_ca", "upstream_cert", "upstream_key")},
+        "include": [_bytes(each) for each in settings.include],
+        "exclude": [_bytes(each) for each in settings.exclude],
+        "overrides": [(_bytes(each.prefix), each.mode == "on") for each in settings.overrides],
+        "upstream_verify": own.upstream_verify,
+        **{name: getattr(own, name) or None for name in PATHS},
         **_native_limits(own),
     }
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _native_limits(own: ProxySettings) -> dict[str, object]:
@@ -259,14 +265,18 @@ def _embedded_valkey() -> Iterator[url.Upstream]:
 def _open(
     make: Open, upstream: url.Upstream, own: ProxySettings, settings: dict[str, object]
 ) -> _core.Proxy:
+    listeners = [url.parse_listen(each) for each in own.listen]
+    password = None if upstream.password is None else _bytes(upstream.password)
     try:
-        return make(listen=list(own.listen), upstream=upstream.url, settings=settings)
+        return make(
+            listen=[(each.scheme, each.host, each.port, each.path) for each in listeners],
+            upstream={**asdict(upstream), "hosts": list(upstream.hosts), "password": password},
+            settings=settings,
+        )
     except OSError as error:
-        where = ", ".join(own.listen)
-        raise CacheeError(f"cannot listen on {where}: {error.strerror or error}") from None
+        raise CacheeError(f"cannot listen on {error}") from None
     except ValueError as error:
-        text = str(error).replace(upstream.url, upstream.shown)
-        raise CacheeError(text) from None
+        raise CacheeError(str(error)) from None
 
 
 def _check_files(own: ProxySettings) -> None:
