@@ -76,7 +76,7 @@ class ProxySettings:
     pipeline: int = 1_024
     max_bulk_bytes: int = 512 * MB
     max_bulk_unauthenticated_bytes: int = 16 * KB
-    max_args: int = 1_048_576
+    max_args: int = 2**31 - 1
     max_args_unauthenticated: int = 10
     idle_timeout_ms: int = 0
     write_timeout_ms: int = 60_000

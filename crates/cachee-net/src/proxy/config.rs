@@ -117,7 +117,7 @@ impl Default for Limits {
             output_buffer_bytes: 32 << 20,
             pipeline: 1_024,
             bulk_bytes: 512 << 20,
-            args: 1 << 20,
+            args: i32::MAX as usize,
             args_unauthenticated: 10,
             bulk_unauthenticated_bytes: 16 << 10,
             idle_timeout_ms: 0,

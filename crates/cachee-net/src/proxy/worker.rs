@@ -275,7 +275,6 @@ impl Worker {
         let mut budget = TURN_BYTES;
         let mut is_over = false;
         loop {
-            let before = held.session.core.in_flight();
             is_over |= !held.read_upstream(&context, &mut self.buffer, &mut budget);
             held.session.resume(&context);
             is_over |= !held.read_client(&context, &mut self.buffer, &mut budget);
@@ -284,8 +283,7 @@ impl Worker {
             }
             is_over |= !held.flush_upstream(&context, &mut self.pool);
             is_over |= !held.flush_client(&context, &mut self.pool);
-            let has_more = held.has_more(&context) && budget > 0 && !is_over;
-            if !has_more || held.session.core.in_flight() > before && !held.is_readable {
+            if is_over || budget == 0 || !held.has_more(&context) {
                 break;
             }
         }
@@ -294,7 +292,7 @@ impl Worker {
         if is_over || held.is_finished(self.is_draining) {
             return self.close(client);
         }
-        if budget == 0 || held.has_more(&context) {
+        if held.has_more(&context) {
             self.make_due(client);
         }
     }

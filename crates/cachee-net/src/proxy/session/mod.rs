@@ -110,6 +110,8 @@ pub(crate) struct Session {
     inbound: Vec<u8>,
     /// The last of them is not whole.
     lacks_bytes: bool,
+    /// The first of them waits for an answer to another.
+    is_stalled: bool,
     pub(crate) core: Core,
 }
 
@@ -149,6 +151,7 @@ impl Session {
             parser: RequestParser::new(),
             inbound: Vec::new(),
             lacks_bytes: true,
+            is_stalled: false,
             core: Core {
                 place,
                 out: Output::default(),
@@ -206,6 +209,7 @@ impl Session {
         let limits = self.core.request_limits(context);
         let mut at = 0;
         self.lacks_bytes = false;
+        self.is_stalled = false;
         while self.core.may_take(context) {
             match self.parser.parse(&buffer[at..], &limits) {
                 Parsed::Incomplete => {
@@ -215,14 +219,18 @@ impl Session {
                 Parsed::Nothing { consumed } => at += consumed,
                 Parsed::Command { consumed } => {
                     // One that has to wait is found again by the next parse.
-                    if !self.core.command(context, &self.parser, &buffer[at..at + consumed]) {
+                    let command = &buffer[at..at + consumed];
+                    self.is_stalled = !self.core.command(context, &self.parser, command);
+                    if self.is_stalled {
                         break;
                     }
                     at += consumed;
                 }
                 Parsed::Error(error) => {
                     context.counters.protocol_errors.add(1);
-                    self.core.expel(context, format!("-{error}\r\n").as_bytes());
+                    let mut reply = Vec::new();
+                    error.write_reply(&mut reply);
+                    self.core.expel(context, &reply);
                 }
             }
         }
@@ -244,9 +252,9 @@ impl Session {
         }
     }
 
-    /// Commands are here that have not been taken.
+    /// Commands are here that may be taken without anything else happening before.
     pub(crate) fn has_commands(&self) -> bool {
-        !self.inbound.is_empty() && !self.lacks_bytes
+        !self.inbound.is_empty() && !self.lacks_bytes && !self.is_stalled
     }
 
     /// No more commands are taken; those taken are answered.
@@ -281,11 +289,6 @@ impl Core {
     /// Every command taken so far is answered and the answers are written.
     pub(crate) fn is_answered(&self) -> bool {
         self.slots.is_empty() && self.out.is_empty()
-    }
-
-    /// Commands not answered yet.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.slots.len()
     }
 
     /// No room for replies: nothing more is to be read from the upstream.
