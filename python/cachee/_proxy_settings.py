@@ -186,8 +186,8 @@ TABLE = as_table(
     count_row(
         "threads",
         (1, THREADS_MAX),
-        "event loops of the proxy",
-        zero="for one a core",
+        "event loops of the proxy; each serves some million hits a second",
+        zero="for one every two cores",
     ),
     _path_row(
         "snapshot",

@@ -233,6 +233,20 @@ impl<V: Weigh> Store<V> {
         None
     }
 
+    /// Where a lookup of this entry will begin: an address to prefetch.
+    #[inline]
+    pub fn bucket_address(&self, id: &EntryRef<'_>) -> *const u8 {
+        let hash = self.entry_hash(id);
+        self.segments[self.segment_of(id.key_hash)].0.lock().shard.bucket_address(hash)
+    }
+
+    /// Where it will go on, once the first address is in the cache.
+    #[inline]
+    pub fn entry_address(&self, id: &EntryRef<'_>) -> *const u8 {
+        let hash = self.entry_hash(id);
+        self.segments[self.segment_of(id.key_hash)].0.lock().shard.entry_address(hash)
+    }
+
     /// Changes the value a hit came from, if it is still that entry, and weighs it anew.
     pub fn update(&self, token: HitToken, f: impl FnOnce(&mut V)) -> bool {
         self.within(token.segment as usize, |segment| {

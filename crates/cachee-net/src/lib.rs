@@ -17,6 +17,7 @@ mod error;
 mod handshake;
 mod link;
 pub mod load;
+mod prefetch;
 pub mod proxy;
 pub mod resp;
 mod transport;
@@ -28,3 +29,4 @@ pub use error::NetError;
 pub use link::{
     BypassReason, Link, LinkStatistics, LinkStatus, LinkValue, Outcome, Read, Request, Waiter,
 };
+pub use prefetch::prefetch;

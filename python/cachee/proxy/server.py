@@ -115,7 +115,7 @@ def native_settings(settings: Settings, own: ProxySettings) -> dict[str, object]
     60000
     """
     return {
-        "threads": own.threads or _cores(),
+        "threads": own.threads or min((_cores() + 1) // 2, _proxy_settings.THREADS_MAX),
         "mode": settings.mode,
         "max_memory": settings.max_memory_bytes,
         "max_age_ms": settings.max_age_ms,
@@ -317,5 +317,4 @@ def _limits_of(own: ProxySettings, others: ProxySettings) -> ProxySettings:
 
 def _cores() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
-    return min(cores, _proxy_settings.THREADS_MAX)
+    return len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)

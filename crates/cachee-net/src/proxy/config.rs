@@ -169,7 +169,8 @@ impl ProxyConfig {
             login: None,
             mode: Mode::On,
             max_memory_bytes: 256 << 20,
-            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads: std::thread::available_parallelism()
+                .map_or(1, |cores| cores.get().div_ceil(2)),
             include: vec![b"*".to_vec()],
             exclude: Vec::new(),
             overrides: Vec::new(),

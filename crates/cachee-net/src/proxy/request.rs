@@ -138,6 +138,12 @@ impl RequestParser {
         }
     }
 
+    /// Nothing of a command has been seen yet.
+    #[inline]
+    pub fn is_at_start(&self) -> bool {
+        self.stage == Stage::Start && self.line_seen == 0
+    }
+
     /// Goes on with `buffer`, which starts where the command starts and only grows until one is
     /// taken.
     #[inline]

@@ -7,6 +7,7 @@
 use super::lookup::{Looked, look};
 use super::{inner, release};
 use crate::raw::{Obj, entry, is_exact_str};
+use cachee_net::prefetch;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -15,18 +16,6 @@ use std::ptr;
 const BATCH: usize = 64;
 /// Below so many entries index and entries stay in the processor's caches by themselves.
 const PREFETCH_FROM: usize = 4_096;
-
-#[inline(always)]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch of any address has no effect but on the caches.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
 
 /// Brings what the lookups of a batch will read into the processor's cache.
 ///

@@ -37,6 +37,7 @@
 
 mod answers;
 mod effects;
+mod gets;
 mod reads;
 mod state;
 
@@ -211,6 +212,9 @@ impl Session {
         self.lacks_bytes = false;
         self.is_stalled = false;
         while self.core.may_take(context) {
+            if self.parser.is_at_start() {
+                at += self.core.take_gets(context, &buffer[at..]);
+            }
             match self.parser.parse(&buffer[at..], &limits) {
                 Parsed::Incomplete => {
                     self.lacks_bytes = true;
