@@ -267,16 +267,6 @@ impl Session {
             self.core.ending = Ending::AfterReplies;
         }
     }
-
-    /// Held for this client, output excluded.
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.inbound.capacity() + self.core.upstream.inbound.capacity()
-    }
-
-    /// Nothing is half received and nothing half answered.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.inbound.is_empty() && self.core.slots.is_empty() && self.core.out.is_empty()
-    }
 }
 
 impl Core {

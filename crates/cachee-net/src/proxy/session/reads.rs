@@ -195,7 +195,8 @@ impl Core {
         {
             return false;
         }
-        if self.feed.is_none() && context.now_ms >= self.feed_asked_ms + FEED_RETRY_MS {
+        let may_ask = context.now_ms >= self.feed_asked_ms + FEED_RETRY_MS;
+        if self.feed.is_none() && may_ask && self.is_accepted(context) {
             self.feed_asked_ms = context.now_ms;
             self.feed = context.host.feed(&self.identity());
         }
