@@ -37,8 +37,12 @@
 
 mod answers;
 mod effects;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 mod reads;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
