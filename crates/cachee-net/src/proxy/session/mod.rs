@@ -410,8 +410,14 @@ impl Core {
         {
             self.opaque += 1;
         }
+        let sequence = self.next_sequence();
         self.slots.push_back(slot);
-        self.first + self.slots.len() as u64 - 1
+        sequence
+    }
+
+    /// Of the next slot.
+    fn next_sequence(&self) -> u64 {
+        self.first + self.slots.len() as u64
     }
 
     /// A reply of our own, in its turn.

@@ -100,6 +100,7 @@ impl Client {
     }
 
     fn command(&mut self, words: &[&str]) {
+        if std::env::var("TRACE").is_ok() { eprintln!("send {:?} {words:?}", self.session.core.serial()); }
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         encode_command(&words, &mut self.to_proxy);
     }
@@ -342,6 +343,7 @@ impl Client {
     }
 
     fn judge(&mut self, frame: &[u8], server: &mut Server, told: &mut Told) {
+        if std::env::var("TRACE").is_ok() { eprintln!("told {:?} {}", self.session.core.serial(), show(frame)); }
         if is_pushed(frame) {
             let conn = self.conn.expect("a push without a connection");
             let due = server.conns[conn].pushed.pop_front().expect("a push nobody sent");

@@ -296,6 +296,7 @@ impl Server {
     }
 
     fn run(&mut self, at: usize, words: &[Vec<u8>]) {
+        if std::env::var("TRACE").is_ok() { eprintln!("  {} run {at}{} {:?}", self.now_ms, if self.conns[at].is_link {"L"} else {""}, words.iter().map(|w| String::from_utf8_lossy(&w[..w.len().min(20)]).into_owned()).collect::<Vec<_>>()); }
         let name = words[0].to_ascii_uppercase();
         let conn = &mut self.conns[at];
         if conn.multi.is_some()
