@@ -344,8 +344,15 @@ impl Core {
             Note::None | Note::Info | Note::Confirmations { .. } => {}
             Note::Read(key_hash) => {
                 store.invalidate(key_hash);
+                self.forget_passing(&[key_hash]);
             }
-            Note::Reads(key_hashes) | Note::Waited(key_hashes) => {
+            Note::Reads(key_hashes) => {
+                for &key_hash in &key_hashes {
+                    store.invalidate(key_hash);
+                }
+                self.forget_passing(&key_hashes);
+            }
+            Note::Waited(key_hashes) => {
                 for &key_hash in &key_hashes {
                     store.invalidate(key_hash);
                 }

@@ -192,6 +192,7 @@ impl Core {
         if context.mode == Mode::Off
             || (form.found.resp2 == Resp2Shape::Unknown && !form.is_resp3)
             || !context.admission.admits(key)
+            || self.is_passing(context, key)
         {
             return false;
         }
@@ -371,11 +372,35 @@ impl Core {
     fn carry(&mut self, context: &Context<'_>, at: usize, command: Vec<u8>, note: Note) {
         context.counters.bypassed.add(1);
         let sequence = self.first + at as u64;
+        note.add_reads(&mut self.passing);
         self.slots[at] = Slot::Upstream { note, reply: None };
         self.open_upstream(context);
         context.counters.forwarded.add(1);
         self.upstream.expected.push_back(super::answers::Expected::Slot(sequence));
         self.upstream.out.extend_owned(command);
+    }
+
+    /// A read of one of these keys is under way in the link.
+    #[inline]
+    pub(super) fn is_reading(&self, context: &Context<'_>, keys: &[&[u8]]) -> bool {
+        let store = context.host.store();
+        !self.reading.is_empty()
+            && keys.iter().any(|key| self.reading.contains(&store.key_hash(key)))
+    }
+
+    /// A read of this key is under way on the client's own connection.
+    #[inline]
+    fn is_passing(&self, context: &Context<'_>, key: &[u8]) -> bool {
+        !self.passing.is_empty() && self.passing.contains(&context.host.store().key_hash(key))
+    }
+
+    /// So many of these keys' reads are answered by the client's own connection.
+    pub(super) fn forget_passing(&mut self, key_hashes: &[u64]) {
+        for key_hash in key_hashes {
+            if let Some(at) = self.passing.iter().position(|passing| passing == key_hash) {
+                self.passing.swap_remove(at);
+            }
+        }
     }
 
     fn forget_reading(&mut self, key_hash: u64) {
