@@ -113,7 +113,8 @@ impl Core {
         command.write(&mut encoded);
         let slot = ReadSlot { form, key_hash, command: encoded };
         let sequence = self.push(Slot::Read(Box::new(slot)));
-        self.want(sequence, 0, found.shape, key_hash, words);
+        self.reading.push(key_hash);
+        self.wanted.push(Wanted::new(sequence, 0, found.shape, key_hash, words));
     }
 
     /// Answers from the L1, in its turn.
@@ -181,8 +182,12 @@ impl Core {
         let slot =
             KeysSlot { parts, left, is_resp3, key_hashes: key_hashes.clone(), command: encoded };
         let sequence = self.push(Slot::Keys(Box::new(slot)));
+        // All of them: one part refused, and the whole is read anew, later.
+        self.reading.extend_from_slice(&key_hashes);
         for at in missing {
-            self.want(sequence, at as u32, found.shape, key_hashes[at], &[b"GET", keys[at]]);
+            let words: [&[u8]; 2] = [b"GET", keys[at]];
+            let part = Wanted::new(sequence, at as u32, found.shape, key_hashes[at], &words);
+            self.wanted.push(part);
         }
     }
 
@@ -217,11 +222,6 @@ impl Core {
     ) {
         context.counters.bypassed.add(key_hashes.len() as u64);
         self.forward(context, command, Note::Reads(key_hashes));
-    }
-
-    fn want(&mut self, sequence: u64, part: u32, shape: u32, key_hash: u64, words: &[&[u8]]) {
-        self.reading.push(key_hash);
-        self.wanted.push(Wanted::new(sequence, part, shape, key_hash, words));
     }
 
     /// Hands the turn's misses to the link, in one write.
@@ -344,14 +344,11 @@ impl Core {
 
     fn end_part(&mut self, context: &Context<'_>, at: usize, part: usize, end: Outcome) {
         let Some(Slot::Keys(slot)) = self.slots.get_mut(at) else { return };
-        let key_hash = slot.key_hashes[part];
         slot.left -= 1;
         if let Outcome::Reply(frame) = end {
             slot.parts[part] = Some(frame);
         }
-        let is_done = slot.left == 0;
-        self.forget_reading(key_hash);
-        if !is_done {
+        if slot.left > 0 {
             return;
         }
         let Slot::Keys(slot) =
@@ -359,6 +356,7 @@ impl Core {
         else {
             return;
         };
+        slot.key_hashes.iter().for_each(|&key_hash| self.forget_reading(key_hash));
         // One part refused (a value of another type, say): the server answers the whole.
         if slot.parts.iter().any(Option::is_none) {
             return self.carry(context, at, slot.command, Note::Reads(slot.key_hashes));
