@@ -88,7 +88,7 @@ def _first(
 def _unordered(
     commands: list[list[bytes]], ours: list[bytes], theirs: list[bytes]
 ) -> Difference | None:
-    """Steps with pushes or with more replies than commands: those of UNSUBSCRIBE come in any order."""
+    """More replies than commands, or pushes: those of UNSUBSCRIBE come in any order."""
     if sorted(ours) == sorted(theirs):
         return None
     rules = _rules([words for words in commands if words])

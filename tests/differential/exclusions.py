@@ -72,8 +72,8 @@ ORDER_IS_FREE = {
     "punsubscribe": "without patterns: the order of the hash table of patterns",
     "sunsubscribe": "without channels: the order of the hash table of channels",
 }
-"""Compared after sorting, nested arrays too. Hashes and sorted sets are NOT here: the generator keeps
-them so small that the server holds them in the order of insertion."""
+"""Compared after sorting, nested arrays too. Hashes and sorted sets are NOT here: the generator
+keeps them so small that the server holds them in the order of insertion."""
 
 NUMBERS_ARE_CLOSE = {
     "ttl": "the twins were told a relative time at slightly different moments",
@@ -96,7 +96,8 @@ LENGTH_ONLY = {
 """Only the type and the length of the reply are compared."""
 
 FRAMES_UNKNOWN = frozenset(
-    "subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe monitor quit reset".split()
+    """subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe monitor quit
+    reset""".split()
 )
 """Commands with more or fewer replies than one; sent in scenes only, never at random."""
 

@@ -79,7 +79,7 @@ _BY_NAME = {
     "consumer": [b"c1", b"c2"],
     "channel": CHANNELS,
     "shardchannel": CHANNELS,
-    "last-id": STREAM_IDS + [b"$"],
+    "last-id": [*STREAM_IDS, b"$"],
     "lastid": STREAM_IDS,
     "max-deleted-id": [b"0-0", b"1-1"],
     "min-idle-time": [b"0", b"0", b"99999999999"],

@@ -82,7 +82,8 @@ def versions(
 ) -> Iterator[Step]:
     """Both RESP versions in one pipeline, the same reads in each."""
     reads = [one() for _ in range(4)] + _lines(
-        "HGETALL hash:0 / ZRANGE zset:0 0 -1 WITHSCORES / SMEMBERS set:0 / GET none:1 / ZSCORE zset:1 m1"
+        "HGETALL hash:0 / ZRANGE zset:0 0 -1 WITHSCORES / SMEMBERS set:0 / GET none:1"
+        " / ZSCORE zset:1 m1"
     )
     hello = [_words("HELLO 2"), _words("HELLO 3 SETNAME tester"), _words("HELLO 3 AUTH default x")]
     choice.shuffle(hello)

@@ -1,4 +1,4 @@
-"""One step of an episode: commands sent at once on one connection, and when its replies are all in."""
+"""One step of an episode: what is sent at once, and when its replies are all in."""
 
 import random
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Step:
             return [payload]
         choice = random.Random(self.fragments)
         cuts = sorted({choice.randrange(1, len(payload)) for _ in range(choice.randrange(1, 12))})
-        return [payload[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(payload)])]
+        return [payload[begin:end] for begin, end in zip([0, *cuts], [*cuts, None], strict=True)]
 
 
 def encode_words(words: list[bytes]) -> bytes:

@@ -95,7 +95,7 @@ class RelayProcess:
 
 
 def _main(host: str, port: str) -> None:
-    """Serves one relay, steered by lines on stdin; each acts on what is connected at that moment."""
+    """Serves one relay, steered by lines on stdin; each acts on what there is at that moment."""
     with Relay((host, int(port))) as relay:
         print(relay.port, flush=True)
         for line in sys.stdin:

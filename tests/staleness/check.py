@@ -88,7 +88,9 @@ def _counted(report: Report, place: Place, before: tuple[int, int]) -> Report:
 
 
 @contextlib.contextmanager
-def _second_process(port: int, board: Path, seed: int, through: str) -> Iterator["subprocess.Popen[str]"]:
+def _second_process(
+    port: int, board: Path, seed: int, through: str
+) -> Iterator["subprocess.Popen[str]"]:
     command = [
         sys.executable,
         "-m",
