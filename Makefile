@@ -70,8 +70,10 @@ bench: $(VENV)/.built ## Benchmarks beside their peers (ARGS="--quick" or names)
 demo: $(VENV)/.built ## The same API without and with cachee (ARGS="--rtt 1 --json out.json")
 	@$(BIN)/cachee demo $(ARGS)
 
-fuzz: ## Fuzz the store and the RESP parser (needs cargo-fuzz and a nightly toolchain)
-	cd fuzz && for target in $$(cargo fuzz list); do cargo fuzz run $$target -- -max_total_time=60; done
+fuzz: ## Fuzz the store and the RESP parsers (needs cargo-fuzz and a nightly toolchain)
+	cd fuzz && for target in $$(cargo fuzz list); do \
+	  mkdir -p corpus/$$target seeds/$$target; \
+	  cargo fuzz run $$target corpus/$$target seeds/$$target -- -max_total_time=60; done
 
 clean: ## Remove everything built
 	rm -rf target fuzz/target $(VENV) dist

@@ -44,6 +44,7 @@ pub struct CommandTable {
 struct Command {
     is_write: bool,
     is_read_only: bool,
+    is_blocking: bool,
     has_subcommands: bool,
     keys: Vec<KeySpec>,
 }
@@ -104,6 +105,12 @@ impl CommandTable {
             (false, false) if writes_keys => Effect::Unknown,
             (false, false) => Effect::None,
         }
+    }
+
+    /// May `args` wait for others before it is answered?
+    pub fn is_blocking(&self, args: &[&[u8]]) -> bool {
+        let mut name = [0_u8; NAME_BYTES_MAX];
+        self.find(args, &mut name).is_some_and(|command| command.is_blocking)
     }
 
     /// The command of `args`; its lower-case name is left in `name`.

@@ -21,6 +21,16 @@ pub enum Endpoint {
     },
 }
 
+impl Endpoint {
+    /// The name a certificate has to carry; empty for a Unix socket.
+    pub(crate) fn host(&self) -> &str {
+        match self {
+            Self::Tcp { host, .. } => host,
+            Self::Unix { .. } => "",
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

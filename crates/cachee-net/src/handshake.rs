@@ -44,8 +44,7 @@ pub(crate) fn shake_hands(
     known: Option<&str>,
     deadline_ms: u64,
 ) -> Result<(Greeting, Inbound), NetError> {
-    let mut talk =
-        Talk { transport, inbound: Inbound::new(HANDSHAKE_FRAME_BYTES_MAX), deadline_ms };
+    let mut talk = Talk::new(transport, deadline_ms);
     talk.send(&[hello(config)?])?;
     let mut greeting = read_hello(&talk.answer("HELLO")?)?;
 
@@ -75,13 +74,19 @@ pub(crate) fn shake_hands(
     Ok((greeting, talk.inbound))
 }
 
-struct Talk<'a> {
+/// Questions and answers, one after the other.
+pub(crate) struct Talk<'a> {
     transport: &'a Transport,
     inbound: Inbound,
     deadline_ms: u64,
 }
 
-impl Talk<'_> {
+impl<'a> Talk<'a> {
+    /// Over a connection on which no answer is outstanding.
+    pub(crate) fn new(transport: &'a Transport, deadline_ms: u64) -> Self {
+        Self { transport, inbound: Inbound::new(HANDSHAKE_FRAME_BYTES_MAX), deadline_ms }
+    }
+
     fn send(&self, commands: &[Vec<Vec<u8>>]) -> Result<(), NetError> {
         let mut out = Vec::new();
         for command in commands {
@@ -92,7 +97,7 @@ impl Talk<'_> {
     }
 
     /// The next reply. Pushes that come before the link serves concern nothing it holds.
-    fn answer(&mut self, step: &'static str) -> Result<Vec<u8>, NetError> {
+    pub(crate) fn answer(&mut self, step: &'static str) -> Result<Vec<u8>, NetError> {
         loop {
             match self.inbound.next()? {
                 Some(Frame::Whole(frame)) if frame[0] == b'>' => continue,

@@ -5,6 +5,7 @@
 //!   process share, and whose reader applies replies and invalidations in wire order.
 //! - [`mod@cacheable`]: which commands may be answered from the L1.
 //! - [`CommandTable`]: what every other command changes, by the server's own description of it.
+//! - [`proxy`]: what lets any client use the L1.
 //! - [`clock`]: the process-wide monotonic milliseconds everything above is timed by.
 
 pub mod cacheable;
@@ -14,6 +15,7 @@ mod config;
 mod error;
 mod handshake;
 mod link;
+pub mod proxy;
 pub mod resp;
 mod transport;
 

@@ -4,67 +4,19 @@ mod support;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::TcpStream;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cachee_net::{Effect, Endpoint, LinkConfig, LinkStatus, Outcome, Tracking};
+use cachee_net::{Effect, Endpoint, LinkStatus, Outcome, Tracking};
+use support::valkey::Valkey;
 use support::{Client, bulk};
 
-struct Valkey {
-    child: Child,
-    port: u16,
-    socket: PathBuf,
-}
-
 impl Valkey {
-    /// `None`, with a line saying so, when no server is named.
-    fn start(options: &[&str]) -> Option<Self> {
-        let Some(path) = std::env::var_os("CACHEE_TEST_VALKEY") else {
-            eprintln!("skipped: CACHEE_TEST_VALKEY does not name a valkey-server");
-            return None;
-        };
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let socket = std::env::temp_dir().join(format!("cachee-{}-{port}", std::process::id()));
-        let child = Command::new(path)
-            .args(["--save", "", "--bind", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--unixsocket", &socket.to_string_lossy()])
-            .args(options)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("CACHEE_TEST_VALKEY can be started");
-        let server = Self { child, port, socket };
-        let start = std::time::Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < support::LIMIT, "the server does not start");
-            std::thread::yield_now();
-        }
-        Some(server)
-    }
-
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: self.port }
-    }
-
-    fn open(&self, configure: impl FnOnce(&mut LinkConfig)) -> Client {
-        let client = Client::open(self.endpoint(), configure);
-        client.until_ready();
-        client
-    }
-
     fn writer(&self) -> Writer {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_nodelay(true).unwrap();
         Writer { stream: BufReader::new(stream) }
-    }
-}
-
-impl Drop for Valkey {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

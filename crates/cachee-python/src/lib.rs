@@ -3,7 +3,8 @@
 //! From the inside out: [`raw`] what is done on bare pointers, [`value`] what an entry keeps,
 //! [`decode`] replies as objects, [`command`] commands as bytes, [`binding`] one client's reads,
 //! [`completions`] the same for event loops, [`engine`] the process's store and links, [`clients`]
-//! and [`hooks`] the native methods, [`ready`] the awaitable they return, [`cache`] the L1 by itself.
+//! and [`hooks`] the native methods, [`ready`] the awaitable they return, [`cache`] the L1 by itself,
+//! [`proxy`] the L1 for every other language.
 
 mod binding;
 mod cache;
@@ -16,6 +17,7 @@ mod fork;
 mod graveyard;
 mod hooks;
 mod identity;
+mod proxy;
 mod raw;
 mod ready;
 mod sentinels;
@@ -35,6 +37,8 @@ mod _core {
     use crate::completions::Completions;
     #[pymodule_export]
     use crate::engine::{Engine, Link};
+    #[pymodule_export]
+    use crate::proxy::Proxy;
 
     /// An awaitable that gives `value` without suspending; awaiting it twice is a RuntimeError.
     #[pyfunction]

@@ -54,6 +54,18 @@ impl Spec {
             None => false,
         }
     }
+
+    /// Is a null in the reply to this many arguments (the name included) RESP2's null array?
+    /// Anywhere else it is a null bulk string.
+    pub fn has_null_arrays(&self, arg_count: usize) -> bool {
+        match self.name {
+            // A member that is not there; `COUNT 0`.
+            "GEOPOS" | "XRANGE" | "XREVRANGE" => true,
+            // `WITHSCORE`.
+            "ZRANK" | "ZREVRANK" => arg_count > 3,
+            _ => false,
+        }
+    }
 }
 
 pub(super) const NAME_BYTES_MAX: usize = 24;

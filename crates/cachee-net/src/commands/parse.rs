@@ -35,6 +35,7 @@ fn command(reader: &mut Reader<'_>, table: &mut CommandTable) -> Option<()> {
         match reader.string()? {
             b"write" => command.is_write = true,
             b"readonly" => command.is_read_only = true,
+            b"blocking" => command.is_blocking = true,
             _ => {}
         }
     }

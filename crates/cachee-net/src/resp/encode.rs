@@ -19,7 +19,8 @@ pub fn command_bytes(args: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-fn header(kind: u8, count: usize, out: &mut Vec<u8>) {
+/// Appends a header line: of an aggregate, or of a bulk string.
+pub(crate) fn header(kind: u8, count: usize, out: &mut Vec<u8>) {
     out.push(kind);
     let mut digits = [0_u8; 20];
     let mut at = digits.len();

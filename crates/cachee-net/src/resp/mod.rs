@@ -10,6 +10,7 @@ mod error;
 mod node;
 mod scan;
 
+pub(crate) use encode::header;
 pub use encode::{command_bytes, encode_command};
 pub use error::ProtocolError;
 pub use node::{Node, Reader};

@@ -8,6 +8,7 @@ mod tls;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,8 +17,10 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use socket2::Socket;
 
 use crate::clock;
-pub(crate) use connect::connect;
+use crate::error::NetError;
+pub(crate) use connect::{begin_connect, connect, resolve};
 use tls::TlsSession;
+pub(crate) use tls::{client_config, server_config, server_name};
 
 /// What a write got done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,21 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
+    /// An accepted connection; with TLS, hands are shaken as bytes are read and written.
+    pub(crate) fn accepted(
+        socket: Socket,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Result<Self, NetError> {
+        socket.set_nonblocking(true)?;
+        let tls = tls.map(TlsSession::server).transpose()?.map(Mutex::new);
+        Ok(Self { socket, tls })
+    }
+
+    /// What went wrong on the socket since the last look: how a connect ended.
+    pub(crate) fn take_error(&self) -> io::Result<()> {
+        self.socket.take_error()?.map_or(Ok(()), Err)
+    }
+
     /// Reads what is there: `WouldBlock` when nothing is, `Ok(0)` at the end of the stream.
     pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         match &self.tls {

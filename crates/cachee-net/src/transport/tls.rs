@@ -1,28 +1,47 @@
 //! TLS by rustls, driven without blocking.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::event::PollFlags;
+use rustls::SignatureScheme;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error};
-use rustls::{RootCertStore, SignatureScheme};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{CertificateError, ClientConfig, ClientConnection, Connection, Error};
+use rustls::{DigitallySignedStruct, RootCertStore, ServerConfig, ServerConnection};
 use socket2::Socket;
 
 use super::{Written, receive, transmit, wait_until};
 use crate::config::{TlsConfig, Verify};
 use crate::error::NetError;
+use crate::proxy::config::ListenTls;
 
 /// One TLS connection's state.
 pub(super) struct TlsSession {
-    connection: ClientConnection,
+    connection: Connection,
 }
 
 impl TlsSession {
+    /// The client's side; hands are shaken as bytes are read and written.
+    pub(super) fn client(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, NetError> {
+        let connection = ClientConnection::new(config, name).map_err(tls_error)?;
+        Ok(Self { connection: connection.into() })
+    }
+
+    /// The server's side, likewise.
+    pub(super) fn server(config: Arc<ServerConfig>) -> Result<Self, NetError> {
+        let connection = ServerConnection::new(config).map_err(tls_error)?;
+        Ok(Self { connection: connection.into() })
+    }
+
     /// Shakes hands. Files are read anew each time: certificates rotate.
     pub(super) fn open(
         config: &TlsConfig,
@@ -30,13 +49,8 @@ impl TlsSession {
         socket: &Socket,
         deadline_ms: u64,
     ) -> Result<Self, NetError> {
-        let name = config.server_name.as_deref().unwrap_or(host);
-        let name = if name.is_empty() { "localhost" } else { name };
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| NetError::Tls(format!("{name:?} is no server name")))?;
-        let connection =
-            ClientConnection::new(Arc::new(client_config(config)?), name).map_err(tls_error)?;
-        let mut session = Self { connection };
+        let name = server_name(config, host)?;
+        let mut session = Self::client(Arc::new(client_config(config)?), name)?;
         while session.connection.is_handshaking() || session.connection.wants_write() {
             session.flush(socket)?;
             let flags = if session.connection.wants_write() {
@@ -80,8 +94,10 @@ impl TlsSession {
             let taken = self.connection.writer().write(&bytes[done..])?;
             done += taken;
             let is_blocked = !self.flush(socket)?;
-            if is_blocked || done == bytes.len() {
-                return Ok(Written { bytes: done, is_blocked });
+            // It takes nothing while hands are being shaken and it holds enough.
+            let is_full = taken == 0 && done < bytes.len();
+            if is_blocked || is_full || done == bytes.len() {
+                return Ok(Written { bytes: done, is_blocked: is_blocked || is_full });
             }
         }
     }
@@ -136,7 +152,47 @@ fn tls_error(error: impl std::fmt::Display) -> NetError {
     NetError::Tls(error.to_string())
 }
 
-fn client_config(config: &TlsConfig) -> Result<ClientConfig, NetError> {
+/// The name that is asked for and checked.
+pub(crate) fn server_name(config: &TlsConfig, host: &str) -> Result<ServerName<'static>, NetError> {
+    let name = config.server_name.as_deref().unwrap_or(host);
+    let name = if name.is_empty() { "localhost" } else { name };
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| NetError::Tls(format!("{name:?} is no server name")))
+}
+
+/// The listener's side, from PEM files.
+pub(crate) fn server_config(config: &ListenTls) -> Result<ServerConfig, NetError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(tls_error)?;
+    let builder = match &config.client_ca_file {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let trusted = TlsConfig { ca_file: Some(file.clone()), ..TlsConfig::default() };
+            let roots = Arc::new(roots(&trusted)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            builder.with_client_cert_verifier(verifier.build().map_err(tls_error)?)
+        }
+    };
+    let key_file = config.key_file.as_ref().unwrap_or(&config.cert_file);
+    let (chain, key) = chain_and_key(&config.cert_file, key_file)?;
+    builder.with_single_cert(chain, key).map_err(tls_error)
+}
+
+fn chain_and_key(
+    cert_file: &Path,
+    key_file: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), NetError> {
+    let chain = CertificateDer::pem_file_iter(cert_file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| NetError::Tls(format!("{}: {error}", cert_file.display())))?;
+    let key = PrivateKeyDer::from_pem_file(key_file)
+        .map_err(|error| NetError::Tls(format!("{}: {error}", key_file.display())))?;
+    Ok((chain, key))
+}
+
+pub(crate) fn client_config(config: &TlsConfig) -> Result<ClientConfig, NetError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -144,12 +200,8 @@ fn client_config(config: &TlsConfig) -> Result<ClientConfig, NetError> {
         .dangerous()
         .with_custom_certificate_verifier(verifier(config, provider)?);
     let Some(certificate) = &config.cert_file else { return Ok(builder.with_no_client_auth()) };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| NetError::Tls(format!("{}: {error}", certificate.display())))?;
     let key = config.key_file.as_ref().unwrap_or(certificate);
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| NetError::Tls(format!("{}: {error}", key.display())))?;
+    let (chain, key) = chain_and_key(certificate, key)?;
     builder.with_client_auth_cert(chain, key).map_err(tls_error)
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // every test file uses its own part of this
 
+pub mod valkey;
+
 use std::io::{BufRead, BufReader, Read as _, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;

@@ -1,0 +1,514 @@
+//! What commands change: in the L1, and in the connection itself.
+
+use super::answers::Note;
+use super::state::{Special, special};
+use super::{Command, Core, Ending};
+use crate::cacheable::cacheable;
+use crate::commands::Effect;
+use crate::proxy::config::{Login, Mode};
+use crate::proxy::host::Context;
+use crate::resp::{Node, Reader};
+
+/// What a connection is after a command that was accepted.
+#[derive(Debug)]
+pub(super) enum Change {
+    Select(Option<u32>),
+    Login(Option<Login>),
+    Hello { version: Option<u8>, login: Option<Login> },
+    Reset,
+    Multi,
+    Exec(Transaction),
+    Discard,
+    Unwatch,
+    Tracking { is_off: bool },
+    ReadWrite,
+}
+
+/// What the commands queued since `MULTI` will change.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    writes: Vec<u64>,
+    reads: Vec<u64>,
+    is_opaque: bool,
+    flushes: bool,
+    db: Option<u32>,
+}
+
+/// A command's effect on the L1, as hashes.
+struct Hashed {
+    writes: Vec<u64>,
+    is_opaque: bool,
+    flushes: bool,
+    waits: bool,
+}
+
+impl Core {
+    /// A command that is neither a plain cacheable read nor one that changes the connection.
+    pub(super) fn take_other(&mut self, context: &Context<'_>, command: &Command<'_>) -> bool {
+        if context.mode == Mode::Off {
+            self.forward(context, command, Note::None);
+            return true;
+        }
+        if let Some(multi) = self.multi.take() {
+            let multi = self.queue(context, command, multi);
+            self.multi = Some(multi);
+            self.forward(context, command, Note::Queued);
+            return true;
+        }
+        if let Some(note) = self.read_note(context, command) {
+            self.forward(context, command, note);
+            return true;
+        }
+        let effect = self.hashed(context, command);
+        if self.must_wait(&effect) {
+            return false;
+        }
+        let note = self.begin(context, effect);
+        self.forward(context, command, note);
+        true
+    }
+
+    /// A cacheable read that the L1 must not answer now.
+    fn read_note(&self, context: &Context<'_>, command: &Command<'_>) -> Option<Note> {
+        let words = command.words;
+        let store = context.host.store();
+        if cacheable(words).is_some() {
+            context.counters.bypassed.add(1);
+            return Some(Note::Read(store.key_hash(words[1])));
+        }
+        (words.len() > 1 && words[0].eq_ignore_ascii_case(b"MGET")).then(|| {
+            context.counters.bypassed.add(words.len() as u64 - 1);
+            Note::Reads(words[1..].iter().map(|key| store.key_hash(key)).collect())
+        })
+    }
+
+    fn hashed(&self, context: &Context<'_>, command: &Command<'_>) -> Hashed {
+        let store = context.host.store();
+        let mut hashed =
+            Hashed { writes: Vec::new(), is_opaque: false, flushes: false, waits: false };
+        let Some(table) = context.table else {
+            hashed.is_opaque = true;
+            return hashed;
+        };
+        hashed.waits = table.is_blocking(command.words);
+        match table.effect(command.words) {
+            Effect::ReadOnly | Effect::None => {}
+            Effect::Writes(keys) => {
+                hashed.writes.extend(keys.iter().map(|key| store.key_hash(key)));
+            }
+            Effect::Unknown => hashed.is_opaque = true,
+            Effect::FlushAll => {
+                hashed.is_opaque = true;
+                hashed.flushes = true;
+            }
+        }
+        hashed
+    }
+
+    /// A read of the link is under way whose key this command may change: two streams have no
+    /// order, so it is sent when the read has ended.
+    fn must_wait(&self, effect: &Hashed) -> bool {
+        !self.reading.is_empty()
+            && (effect.is_opaque
+                || effect.waits
+                || effect.writes.iter().any(|write| self.reading.contains(write)))
+    }
+
+    /// The command is about to leave.
+    fn begin(&self, context: &Context<'_>, effect: Hashed) -> Note {
+        let store = context.host.store();
+        if effect.flushes {
+            store.clear();
+        }
+        if effect.is_opaque {
+            context.counters.opaque_writes.add(1);
+            return Note::Opaque { flushes: effect.flushes };
+        }
+        if effect.waits {
+            // It may wait for hours: its keys are not held, only dropped when it is answered.
+            return Note::Waited(effect.writes.into());
+        }
+        if effect.writes.is_empty() {
+            return Note::None;
+        }
+        context.counters.writes.add(1);
+        store.begin_write(&effect.writes);
+        match effect.writes[..] {
+            [key_hash] => Note::Write(key_hash),
+            _ => Note::Writes(effect.writes.into()),
+        }
+    }
+
+    /// A command between `MULTI` and `EXEC`.
+    fn queue(
+        &self,
+        context: &Context<'_>,
+        command: &Command<'_>,
+        mut multi: Box<Transaction>,
+    ) -> Box<Transaction> {
+        match self.read_note(context, command) {
+            Some(Note::Read(key_hash)) => multi.reads.push(key_hash),
+            Some(Note::Reads(key_hashes)) => multi.reads.extend_from_slice(&key_hashes),
+            _ => {
+                let effect = self.hashed(context, command);
+                multi.writes.extend_from_slice(&effect.writes);
+                multi.is_opaque |= effect.is_opaque;
+                multi.flushes |= effect.flushes;
+            }
+        }
+        multi
+    }
+
+    /// A command that changes the connection; false when it has to wait.
+    pub(super) fn take_special(
+        &mut self,
+        context: &Context<'_>,
+        command: &Command<'_>,
+        special: Special,
+    ) -> bool {
+        if self.multi.is_some() {
+            return self.take_special_in_multi(context, command, special);
+        }
+        if !self.reading.is_empty() && special != Special::Info {
+            return false;
+        }
+        let words = command.words;
+        let change = match special {
+            Special::Select => Change::Select(number(words.get(1).copied())),
+            Special::Auth => Change::Login(login(&words[1..])),
+            Special::Hello => hello(words),
+            Special::Reset => self.reset(context),
+            Special::Multi => {
+                self.multi = Some(Box::default());
+                Change::Multi
+            }
+            // Without `MULTI`: errors.
+            Special::Exec | Special::Discard => Change::Discard,
+            Special::Watch => {
+                self.state.watched = Some(self.first + self.slots.len() as u64);
+                self.forward(context, command, Note::None);
+                return true;
+            }
+            Special::Unwatch => Change::Unwatch,
+            Special::Tracking => {
+                let is_off = words.get(2).is_some_and(|word| word.eq_ignore_ascii_case(b"OFF"));
+                self.state.tracks |= !is_off;
+                Change::Tracking { is_off }
+            }
+            Special::ReadOnly => {
+                self.state.is_read_only = true;
+                self.forward(context, command, Note::None);
+                return true;
+            }
+            Special::ReadWrite => Change::ReadWrite,
+            Special::Info => {
+                self.forward(context, command, Note::Info);
+                return true;
+            }
+            Special::Rights => {
+                self.forward(context, command, Note::Rights);
+                return true;
+            }
+            Special::Subscribe(kind) => {
+                let left = Some(words.len().saturating_sub(1).max(1) as u64);
+                let note = Note::Confirmations { kind, is_subscribe: true, left };
+                self.forward(context, command, note);
+                return true;
+            }
+            Special::Unsubscribe(kind) => {
+                let named = words.len() as u64 - 1;
+                let left = (named > 0).then_some(named);
+                let note = Note::Confirmations { kind, is_subscribe: false, left };
+                self.forward(context, command, note);
+                return true;
+            }
+            Special::Pipe => return self.become_pipe(context, command),
+            Special::Quit => {
+                self.quit(context, command);
+                return true;
+            }
+        };
+        self.forward(context, command, Note::Change(Box::new(change)));
+        true
+    }
+
+    fn take_special_in_multi(
+        &mut self,
+        context: &Context<'_>,
+        command: &Command<'_>,
+        special: Special,
+    ) -> bool {
+        let change = match special {
+            Special::Exec => {
+                let Some(multi) = self.multi.take() else { return true };
+                if !self.reading.is_empty() {
+                    self.multi = Some(multi);
+                    return false;
+                }
+                let store = context.host.store();
+                if multi.flushes {
+                    store.clear();
+                }
+                store.begin_write(&multi.writes);
+                Change::Exec(*multi)
+            }
+            Special::Discard => {
+                self.multi = None;
+                Change::Discard
+            }
+            Special::Reset => {
+                self.multi = None;
+                self.reset(context)
+            }
+            Special::Quit => {
+                self.quit(context, command);
+                return true;
+            }
+            Special::Select => {
+                if let Some(multi) = &mut self.multi {
+                    multi.db = number(command.words.get(1).copied()).or(multi.db);
+                }
+                self.forward(context, command, Note::Queued);
+                return true;
+            }
+            // Refused inside a transaction, or (`WATCH`, `MULTI`) an error of its own.
+            Special::Watch | Special::Multi | Special::Unwatch | Special::Info => {
+                self.forward(context, command, Note::Queued);
+                return true;
+            }
+            // What a queued one of these leaves of the connection is not followed.
+            _ => return self.become_pipe(context, command),
+        };
+        self.forward(context, command, Note::Change(Box::new(change)));
+        true
+    }
+
+    fn quit(&mut self, context: &Context<'_>, command: &Command<'_>) {
+        if self.upstream.is_wanted {
+            self.forward(context, command, Note::Quit);
+        } else {
+            self.answer(b"+OK\r\n");
+        }
+        self.ending = Ending::AfterReplies;
+    }
+
+    /// Nothing but bytes from here on; what was asked before is answered first.
+    fn become_pipe(&mut self, context: &Context<'_>, command: &Command<'_>) -> bool {
+        if !self.slots.is_empty() {
+            return false;
+        }
+        self.multi = None;
+        self.open_upstream(context);
+        if self.upstream.in_flight() > 0 {
+            // The proxy's own login has to be answered before.
+            return false;
+        }
+        self.state.is_pipe = true;
+        self.upstream.out.append(|out| command.write(out));
+        context.counters.forwarded.add(1);
+        true
+    }
+
+    /// A command of a pipe: its reply will not be recognised, so what it may change goes now, and
+    /// every byte that may acknowledge it waits for a barrier (`take_upstream_bytes`).
+    pub(super) fn pipe(&mut self, context: &Context<'_>, command: &Command<'_>) {
+        let effect = self.hashed(context, command);
+        if effect.is_opaque || !effect.writes.is_empty() {
+            self.has_piped_write = true;
+        }
+        for &write in &effect.writes {
+            context.host.store().invalidate(write);
+        }
+        if special(command.words) == Some(Special::Rights) {
+            context.host.rights_changed();
+        }
+        context.counters.forwarded.add(1);
+        self.upstream.out.append(|out| command.write(out));
+    }
+
+    /// A reply is here: does what its note says.
+    pub(super) fn settle(
+        &mut self,
+        context: &Context<'_>,
+        note: Note,
+        sequence: u64,
+        frame: &[u8],
+    ) {
+        if note.is_opaque() {
+            self.opaque -= 1;
+        }
+        let store = context.host.store();
+        match note {
+            Note::None | Note::Info | Note::Confirmations { .. } => {}
+            Note::Read(key_hash) => {
+                store.invalidate(key_hash);
+            }
+            Note::Reads(key_hashes) | Note::Waited(key_hashes) => {
+                for &key_hash in &key_hashes {
+                    store.invalidate(key_hash);
+                }
+            }
+            Note::Write(key_hash) => store.end_write(&[key_hash]),
+            Note::Writes(key_hashes) => store.end_write(&key_hashes),
+            Note::Opaque { flushes } => {
+                if flushes {
+                    store.clear();
+                }
+                context.host.barrier();
+            }
+            Note::Rights => {
+                context.host.rights_changed();
+                context.host.barrier();
+            }
+            Note::Queued => self.settle_queued(context, frame),
+            Note::Change(change) => self.change(context, *change, sequence, frame),
+            Note::Quit => self.ending = Ending::AfterOutput,
+        }
+    }
+
+    /// No reply will come.
+    pub(super) fn settle_lost(&mut self, context: &Context<'_>, note: Note) {
+        let store = context.host.store();
+        match note {
+            Note::Write(key_hash) => store.end_write(&[key_hash]),
+            Note::Writes(key_hashes) => store.end_write(&key_hashes),
+            Note::Opaque { .. } => context.host.barrier(),
+            Note::Rights => context.host.rights_changed(),
+            Note::Change(change) => {
+                if let Change::Exec(transaction) = *change {
+                    self.end_transaction(context, &transaction);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Inside `MULTI` everything is queued or refused. Anything else was executed (`MULTI` itself
+    /// had been refused), and what it changed is not known here.
+    fn settle_queued(&mut self, context: &Context<'_>, frame: &[u8]) {
+        if frame != b"+QUEUED\r\n" && frame[0] != b'-' {
+            context.host.barrier();
+        }
+    }
+
+    fn end_transaction(&self, context: &Context<'_>, transaction: &Transaction) {
+        let store = context.host.store();
+        if transaction.flushes {
+            store.clear();
+        }
+        store.end_write(&transaction.writes);
+        for &key_hash in &transaction.reads {
+            store.invalidate(key_hash);
+        }
+        if transaction.is_opaque {
+            context.host.barrier();
+        }
+    }
+
+    fn change(&mut self, context: &Context<'_>, change: Change, sequence: u64, frame: &[u8]) {
+        let is_error = frame[0] == b'-' || frame[0] == b'!';
+        match change {
+            Change::Select(Some(db)) if !is_error => {
+                self.state.db = db;
+                self.forget_feed();
+            }
+            Change::Login(login) if !is_error => {
+                self.state.login = login;
+                self.forget_feed();
+            }
+            Change::Hello { version, login } if !is_error => {
+                if let Some(version) = version {
+                    self.state.is_resp3 = version == 3;
+                }
+                if login.is_some() {
+                    self.state.login = login;
+                    self.forget_feed();
+                }
+            }
+            Change::Reset => {
+                self.is_resetting = false;
+                if !is_error {
+                    self.state.reset();
+                    self.state.login = context.login.cloned();
+                    self.state.db = context.db;
+                    self.forget_feed();
+                    self.send_preamble(context);
+                }
+            }
+            Change::Multi if !is_error => self.state.in_multi = true,
+            Change::Exec(transaction) => self.executed(context, transaction, sequence, frame),
+            Change::Discard if !is_error => self.leave_multi(sequence),
+            Change::Unwatch if !is_error => self.unwatch(sequence),
+            Change::Tracking { is_off: true } if !is_error => self.state.tracks = false,
+            Change::ReadWrite if !is_error => self.state.is_read_only = false,
+            _ => {}
+        }
+    }
+
+    fn executed(
+        &mut self,
+        context: &Context<'_>,
+        transaction: Transaction,
+        sequence: u64,
+        frame: &[u8],
+    ) {
+        self.end_transaction(context, &transaction);
+        // Forbidden to execute: still inside, as far as the server is concerned.
+        if frame.starts_with(b"-NOPERM") {
+            return;
+        }
+        if let Some(db) = transaction.db
+            && matches!(Reader::new(frame).next(), Some(Node::Array(_)))
+        {
+            self.state.db = db;
+            self.forget_feed();
+        }
+        self.leave_multi(sequence);
+    }
+
+    fn leave_multi(&mut self, sequence: u64) {
+        self.state.in_multi = false;
+        self.unwatch(sequence);
+    }
+
+    /// What was watched before this command is watched no longer.
+    fn unwatch(&mut self, sequence: u64) {
+        if self.state.watched.is_some_and(|watched| watched < sequence) {
+            self.state.watched = None;
+        }
+    }
+
+    fn forget_feed(&mut self) {
+        self.feed = None;
+        self.feed_asked_ms = 0;
+    }
+
+    /// The proxy's own login follows the answer; until it is sent nothing else is.
+    fn reset(&mut self, context: &Context<'_>) -> Change {
+        self.is_resetting = context.login.is_some() || context.db != 0;
+        Change::Reset
+    }
+}
+
+fn number(word: Option<&[u8]>) -> Option<u32> {
+    std::str::from_utf8(word?).ok()?.parse().ok()
+}
+
+/// `AUTH password` or `AUTH user password`.
+fn login(words: &[&[u8]]) -> Option<Login> {
+    match *words {
+        [password] => Some(Login { user: None, password: password.to_vec() }),
+        [user, password] => {
+            let user = String::from_utf8(user.to_vec()).ok()?;
+            Some(Login { user: Some(user), password: password.to_vec() })
+        }
+        _ => None,
+    }
+}
+
+fn hello(words: &[&[u8]]) -> Change {
+    let version = number(words.get(1).copied()).and_then(|version| u8::try_from(version).ok());
+    let auth = words.iter().position(|word| word.eq_ignore_ascii_case(b"AUTH"));
+    let login = auth.and_then(|at| words.get(at + 1..at + 3)).and_then(login);
+    Change::Hello { version, login }
+}

@@ -1,0 +1,398 @@
+//! Reads that the L1 may answer: looked up, asked of the link, or passed on.
+
+use std::sync::Arc;
+
+use cachee_core::EntryRef;
+
+use super::answers::{Note, Slot};
+use super::{Command, Core, FEED_RETRY_MS};
+use crate::cacheable::{Cacheable, Resp2Shape, cacheable, encode_args};
+use crate::link::{BypassReason, Outcome, Read, Request};
+use crate::proxy::config::Mode;
+use crate::proxy::host::{Context, Feed};
+use crate::proxy::output::Output;
+use crate::proxy::resp2::write_resp2;
+
+/// A read the L1 could not answer, to be handed to the link.
+pub(super) struct Wanted {
+    pub(super) sequence: u64,
+    pub(super) part: u32,
+    pub(super) shape: u32,
+    pub(super) key_hash: u64,
+    /// Name, key, other arguments.
+    pub(super) words: Box<[Box<[u8]>]>,
+}
+
+impl Wanted {
+    fn new(sequence: u64, part: u32, shape: u32, key_hash: u64, words: &[&[u8]]) -> Self {
+        let words = words.iter().map(|&word| word.into()).collect();
+        Self { sequence, part, shape, key_hash, words }
+    }
+}
+
+/// The sequence of no slot.
+const NOBODY: u64 = u64::MAX;
+
+/// How a client wants replies.
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    pub(super) is_resp3: bool,
+    pub(super) found: Cacheable,
+    /// Of the command, its name included.
+    pub(super) arg_count: usize,
+}
+
+impl Form {
+    /// Appends the reply as this client would have been sent it; false when that is not known.
+    #[inline]
+    pub(super) fn write(self, frame: &Arc<[u8]>, out: &mut Output) -> bool {
+        let is_same = self.is_resp3 || matches!(frame[0], b'$' | b':' | b'+');
+        if is_same {
+            out.extend_shared(frame);
+            return true;
+        }
+        out.append(|out| write_resp2(frame, self.found, self.arg_count, out))
+    }
+}
+
+/// One read, asked of the link.
+pub(super) struct ReadSlot {
+    pub(super) form: Form,
+    pub(super) key_hash: u64,
+    /// The command, should the client's own connection have to carry it after all.
+    pub(super) command: Vec<u8>,
+}
+
+/// A read of many keys, some of them asked of the link.
+pub(super) struct KeysSlot {
+    pub(super) parts: Vec<Option<Arc<[u8]>>>,
+    /// Parts to come.
+    pub(super) left: usize,
+    pub(super) is_resp3: bool,
+    pub(super) key_hashes: Box<[u64]>,
+    pub(super) command: Vec<u8>,
+}
+
+impl Core {
+    /// A cacheable read in plain state.
+    #[inline]
+    pub(super) fn read_one(
+        &mut self,
+        context: &Context<'_>,
+        command: &Command<'_>,
+        found: Cacheable,
+    ) {
+        let words = command.words;
+        let key = words[1];
+        let store = context.host.store();
+        let key_hash = store.key_hash(key);
+        let form = Form { is_resp3: self.state.is_resp3, found, arg_count: words.len() };
+        if !self.may_serve(context, key, form) {
+            return self.bypass(context, command, key_hash);
+        }
+        let mut args = std::mem::take(&mut self.scratch);
+        args.clear();
+        encode_args(words, &mut args);
+        let scope = self.feed.as_ref().and_then(|feed| feed.open_scope(context.now_ms));
+        let mut is_hit = false;
+        if let Some(scope) = scope {
+            let id = EntryRef { scope, shape: found.shape, key, args: &args, key_hash };
+            is_hit = self.look_up(context, &id, form);
+        }
+        self.scratch = args;
+        if is_hit {
+            return;
+        }
+        if context.mode == Mode::Observe {
+            // Loaded all the same, for nobody.
+            self.wanted.push(Wanted::new(NOBODY, 0, found.shape, key_hash, words));
+            return self.bypass(context, command, key_hash);
+        }
+        context.counters.misses.add(1);
+        let mut encoded = Vec::new();
+        command.write(&mut encoded);
+        let slot = ReadSlot { form, key_hash, command: encoded };
+        let sequence = self.push(Slot::Read(Box::new(slot)));
+        self.want(sequence, 0, found.shape, key_hash, words);
+    }
+
+    /// Answers from the L1, in its turn.
+    #[inline]
+    fn look_up(&mut self, context: &Context<'_>, id: &EntryRef<'_>, form: Form) -> bool {
+        let store = context.host.store();
+        if context.mode == Mode::Observe {
+            let is_there = store.with_hit(id, context.now_ms, |_, _| ()).is_some();
+            context.counters.would_hit.add(u64::from(is_there));
+            return false;
+        }
+        let served = if self.slots.is_empty() {
+            let out = &mut self.out;
+            store.with_hit(id, context.now_ms, |reply, _| form.write(&reply.0, out))
+        } else {
+            let mut aside = Output::default();
+            let served =
+                store.with_hit(id, context.now_ms, |reply, _| form.write(&reply.0, &mut aside));
+            if served == Some(true) {
+                self.push(Slot::Output(aside));
+            }
+            served
+        };
+        let is_hit = served == Some(true);
+        context.counters.hits.add(u64::from(is_hit));
+        is_hit
+    }
+
+    /// `MGET`: key by key, so that one write does not cost a hundred keys.
+    pub(super) fn read_keys(&mut self, context: &Context<'_>, command: &Command<'_>) {
+        let keys = &command.words[1..];
+        let store = context.host.store();
+        let key_hashes: Box<[u64]> = keys.iter().map(|key| store.key_hash(key)).collect();
+        let get: [&[u8]; 2] = [b"GET", b""];
+        let Some(found) = cacheable(&get) else { unreachable!("GET is cacheable") };
+        let form = Form { is_resp3: self.state.is_resp3, found, arg_count: 2 };
+        let is_served = keys.iter().all(|key| self.may_serve(context, key, form));
+        if !is_served || context.mode == Mode::Observe {
+            return self.bypass_keys(context, command, key_hashes);
+        }
+        let scope = self.feed.as_ref().and_then(|feed| feed.open_scope(context.now_ms));
+        let mut parts: Vec<Option<Arc<[u8]>>> = Vec::with_capacity(keys.len());
+        for (key, &key_hash) in keys.iter().zip(&key_hashes) {
+            parts.push(scope.and_then(|scope| {
+                let id = EntryRef { scope, shape: found.shape, key, args: &[], key_hash };
+                store.with_hit(&id, context.now_ms, |reply, _| Arc::clone(&reply.0))
+            }));
+        }
+        let left = parts.iter().filter(|part| part.is_none()).count();
+        context.counters.hits.add((parts.len() - left) as u64);
+        let is_resp3 = self.state.is_resp3;
+        if left == 0 {
+            let mut aside = Output::default();
+            let out = if self.slots.is_empty() { &mut self.out } else { &mut aside };
+            write_parts(&parts, is_resp3, out);
+            if !aside.is_empty() {
+                self.push(Slot::Output(aside));
+            }
+            return;
+        }
+        context.counters.misses.add(left as u64);
+        let missing: Vec<usize> = (0..parts.len()).filter(|&at| parts[at].is_none()).collect();
+        let mut encoded = Vec::new();
+        command.write(&mut encoded);
+        let slot =
+            KeysSlot { parts, left, is_resp3, key_hashes: key_hashes.clone(), command: encoded };
+        let sequence = self.push(Slot::Keys(Box::new(slot)));
+        for at in missing {
+            self.want(sequence, at as u32, found.shape, key_hashes[at], &[b"GET", keys[at]]);
+        }
+    }
+
+    /// May this read be answered by anything but the client's own connection?
+    #[inline]
+    fn may_serve(&mut self, context: &Context<'_>, key: &[u8], form: Form) -> bool {
+        if context.mode == Mode::Off
+            || (form.found.resp2 == Resp2Shape::Unknown && !form.is_resp3)
+            || !context.admission.admits(key)
+        {
+            return false;
+        }
+        if self.feed.is_none() && context.now_ms >= self.feed_asked_ms + FEED_RETRY_MS {
+            self.feed_asked_ms = context.now_ms;
+            self.feed = context.host.feed(&self.identity());
+        }
+        self.feed.is_some()
+    }
+
+    /// The client's own connection answers, and whoever reads next does not read backwards.
+    fn bypass(&mut self, context: &Context<'_>, command: &Command<'_>, key_hash: u64) {
+        context.counters.bypassed.add(1);
+        self.forward(context, command, Note::Read(key_hash));
+    }
+
+    fn bypass_keys(
+        &mut self,
+        context: &Context<'_>,
+        command: &Command<'_>,
+        key_hashes: Box<[u64]>,
+    ) {
+        context.counters.bypassed.add(key_hashes.len() as u64);
+        self.forward(context, command, Note::Reads(key_hashes));
+    }
+
+    fn want(&mut self, sequence: u64, part: u32, shape: u32, key_hash: u64, words: &[&[u8]]) {
+        self.reading.push(key_hash);
+        self.wanted.push(Wanted::new(sequence, part, shape, key_hash, words));
+    }
+
+    /// Hands the turn's misses to the link, in one write.
+    pub(super) fn submit(&mut self, context: &Context<'_>) {
+        if self.wanted.is_empty() {
+            return;
+        }
+        let wanted = std::mem::take(&mut self.wanted);
+        let Some(feed) = self.feed.clone() else {
+            let refused = Outcome::Bypass(BypassReason::Closed);
+            for read in &wanted {
+                self.end_read(context, read.sequence, read.part, refused.clone());
+            }
+            return;
+        };
+        let reads = self.read_many(&wanted, &feed);
+        for (read, wanted) in reads.into_iter().zip(wanted) {
+            match read {
+                Read::Submitted => {}
+                Read::Present => {
+                    let end = self.look_again(context, &wanted, &feed);
+                    self.end_read(context, wanted.sequence, wanted.part, end);
+                }
+                Read::Bypass(reason) => {
+                    if matches!(
+                        reason,
+                        BypassReason::Closed
+                            | BypassReason::Unsupported
+                            | BypassReason::LinkDown
+                            | BypassReason::Connecting
+                    ) {
+                        self.feed = None;
+                        self.feed_asked_ms = context.now_ms;
+                    }
+                    let end = Outcome::Bypass(reason);
+                    self.end_read(context, wanted.sequence, wanted.part, end);
+                }
+            }
+        }
+    }
+
+    fn read_many(&self, wanted: &[Wanted], feed: &Arc<dyn Feed>) -> Vec<Read> {
+        let commands: Vec<Vec<&[u8]>> =
+            wanted.iter().map(|read| read.words.iter().map(|word| &**word).collect()).collect();
+        let args: Vec<Vec<u8>> = commands
+            .iter()
+            .map(|words| {
+                let mut args = Vec::new();
+                encode_args(words, &mut args);
+                args
+            })
+            .collect();
+        let requests: Vec<Request<'_>> = wanted
+            .iter()
+            .zip(&commands)
+            .zip(&args)
+            .map(|((read, command), args)| Request {
+                shape: read.shape,
+                key: command[1],
+                key_hash: read.key_hash,
+                args,
+                command,
+            })
+            .collect();
+        let tickets: Vec<_> =
+            wanted.iter().map(|read| self.ticket(read.sequence, read.part)).collect();
+        feed.read_many(&requests, &tickets)
+    }
+
+    /// An entry has appeared between looking and asking.
+    fn look_again(&self, context: &Context<'_>, wanted: &Wanted, feed: &Arc<dyn Feed>) -> Outcome {
+        let words: Vec<&[u8]> = wanted.words.iter().map(|word| &**word).collect();
+        let mut args = Vec::new();
+        encode_args(&words, &mut args);
+        let found = feed.open_scope(context.now_ms).and_then(|scope| {
+            let (shape, key_hash) = (wanted.shape, wanted.key_hash);
+            let id = EntryRef { scope, shape, key: words[1], args: &args, key_hash };
+            let store = context.host.store();
+            store.with_hit(&id, context.now_ms, |reply, _| Arc::clone(&reply.0))
+        });
+        match found {
+            Some(frame) => Outcome::Reply(frame),
+            None => Outcome::Bypass(BypassReason::Expired),
+        }
+    }
+
+    /// The end of a read that the link was asked for.
+    pub(crate) fn end_read(
+        &mut self,
+        context: &Context<'_>,
+        sequence: u64,
+        part: u32,
+        end: Outcome,
+    ) {
+        let Some(at) = sequence.checked_sub(self.first) else { return };
+        let at = at as usize;
+        match self.slots.get_mut(at) {
+            Some(Slot::Read(_)) => self.end_one(context, at, end),
+            Some(Slot::Keys(_)) => self.end_part(context, at, part as usize, end),
+            _ => {}
+        }
+    }
+
+    fn end_one(&mut self, context: &Context<'_>, at: usize, end: Outcome) {
+        let Slot::Read(slot) =
+            std::mem::replace(&mut self.slots[at], Slot::Output(Output::default()))
+        else {
+            return;
+        };
+        self.forget_reading(slot.key_hash);
+        let mut aside = Output::default();
+        if let Outcome::Reply(frame) = &end
+            && slot.form.write(frame, &mut aside)
+        {
+            self.slots[at] = Slot::Output(aside);
+            return;
+        }
+        self.carry(context, at, slot.command, Note::Read(slot.key_hash));
+    }
+
+    fn end_part(&mut self, context: &Context<'_>, at: usize, part: usize, end: Outcome) {
+        let Some(Slot::Keys(slot)) = self.slots.get_mut(at) else { return };
+        let key_hash = slot.key_hashes[part];
+        slot.left -= 1;
+        if let Outcome::Reply(frame) = end {
+            slot.parts[part] = Some(frame);
+        }
+        let is_done = slot.left == 0;
+        self.forget_reading(key_hash);
+        if !is_done {
+            return;
+        }
+        let Slot::Keys(slot) =
+            std::mem::replace(&mut self.slots[at], Slot::Output(Output::default()))
+        else {
+            return;
+        };
+        // One part refused (a value of another type, say): the server answers the whole.
+        if slot.parts.iter().any(Option::is_none) {
+            return self.carry(context, at, slot.command, Note::Reads(slot.key_hashes));
+        }
+        let mut aside = Output::default();
+        write_parts(&slot.parts, slot.is_resp3, &mut aside);
+        self.slots[at] = Slot::Output(aside);
+    }
+
+    /// A read that the link gave back goes to the client's own connection after all.
+    fn carry(&mut self, context: &Context<'_>, at: usize, command: Vec<u8>, note: Note) {
+        context.counters.bypassed.add(1);
+        let sequence = self.first + at as u64;
+        self.slots[at] = Slot::Upstream { note, reply: None };
+        self.open_upstream(context);
+        context.counters.forwarded.add(1);
+        self.upstream.expected.push_back(super::answers::Expected::Slot(sequence));
+        self.upstream.out.extend_owned(command);
+    }
+
+    fn forget_reading(&mut self, key_hash: u64) {
+        if let Some(at) = self.reading.iter().position(|&reading| reading == key_hash) {
+            self.reading.swap_remove(at);
+        }
+    }
+}
+
+/// An array of replies to `GET`.
+fn write_parts(parts: &[Option<Arc<[u8]>>], is_resp3: bool, out: &mut Output) {
+    out.append(|out| out.extend_from_slice(format!("*{}\r\n", parts.len()).as_bytes()));
+    for frame in parts.iter().flatten() {
+        if frame[0] == b'_' && !is_resp3 {
+            out.extend(b"$-1\r\n");
+        } else {
+            out.extend_shared(frame);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! What the workers share: the L1, the links, the upstream's addresses and commands.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use cachee_core::{Store, StoreConfig};
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use socket2::SockAddr;
+
+use super::admission::Admission;
+use super::config::{Limits, Login, ProxyConfig};
+use super::counters::Counters;
+use super::host::{Feed, Host, Identity, Ticket};
+use super::inbox::{Inbox, Message};
+use super::reply::Reply;
+use crate::commands::CommandTable;
+use crate::config::{Credentials, LinkConfig};
+use crate::error::NetError;
+use crate::link::{Link, LinkStatus, Outcome, Read, Request, Waiter};
+use crate::transport;
+
+/// Links at a time; one more identity passes through.
+const LINKS_MAX: usize = 64;
+/// Segments of the L1 a worker.
+const SHARDS_A_WORKER: usize = 8;
+const SHARDS_MAX: usize = 256;
+/// A smaller segment could not hold a value of ordinary size.
+const SHARD_BYTES_MIN: usize = 1 << 20;
+
+/// Everything behind the workers.
+pub(crate) struct Shared {
+    pub(crate) config: ProxyConfig,
+    pub(crate) admission: Admission,
+    pub(crate) store: Arc<Store<Reply>>,
+    pub(crate) counters: Vec<Counters>,
+    inboxes: RwLock<Arc<[Arc<Inbox>]>>,
+    limits: RwLock<Arc<Limits>>,
+    links: RwLock<HashMap<Identity, Arc<LinkFeed>, RandomState>>,
+    table: RwLock<Option<Arc<CommandTable>>>,
+    /// Counts changes of what workers keep copies of.
+    version: AtomicU64,
+    addresses: RwLock<Arc<[SockAddr]>>,
+    link_config: RwLock<LinkConfig>,
+    upstream_tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    is_open: AtomicBool,
+    pub(crate) is_ready: AtomicBool,
+    pub(crate) clients: AtomicUsize,
+    /// Clients turned away because there were too many.
+    pub(crate) refused: AtomicU64,
+    max_staleness_ms: u64,
+}
+
+/// The login of a client, as the link asks for it.
+struct ClientLogin(Login);
+
+impl Credentials for ClientLogin {
+    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, String> {
+        Ok(Some((self.0.user.clone(), self.0.password.clone())))
+    }
+}
+
+/// A link as sessions see it.
+pub(crate) struct LinkFeed {
+    pub(crate) link: Arc<Link<Reply>>,
+    inboxes: Arc<[Arc<Inbox>]>,
+}
+
+impl Feed for LinkFeed {
+    #[inline]
+    fn open_scope(&self, now_ms: u64) -> Option<u32> {
+        self.link.gate().open_scope(now_ms)
+    }
+
+    fn read_many(&self, requests: &[Request<'_>], tickets: &[Ticket]) -> Vec<Read> {
+        let waiter = |ticket: &Ticket| -> Waiter {
+            let inbox = Arc::clone(&self.inboxes[ticket.worker]);
+            let ticket = *ticket;
+            Box::new(move |end: Outcome| inbox.push(Message::End(ticket, end)))
+        };
+        self.link.read_many(requests, tickets.iter().map(waiter).collect())
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: ProxyConfig, seed: u64) -> Result<Self, NetError> {
+        let most = (config.max_memory_bytes / SHARD_BYTES_MIN).max(1);
+        let shards = (config.threads * SHARDS_A_WORKER).min(SHARDS_MAX).min(most);
+        let store = StoreConfig { capacity_bytes: config.max_memory_bytes, shards, seed };
+        let mut link_config = config.link.clone();
+        // A value that would fill a good part of its shard displaces everything else in it.
+        let fitting = (config.max_memory_bytes / shards / 2).max(1);
+        link_config.max_value_bytes = link_config.max_value_bytes.min(fitting);
+        let upstream_tls = match &config.link.tls {
+            None => None,
+            Some(tls) => {
+                let name = transport::server_name(tls, config.link.endpoint.host())?;
+                Some((Arc::new(transport::client_config(tls)?), name))
+            }
+        };
+        Ok(Self {
+            admission: Admission::new(&config.include, &config.exclude, &config.overrides),
+            store: Arc::new(Store::new(store)),
+            counters: (0..config.threads).map(|_| Counters::default()).collect(),
+            inboxes: RwLock::new(Arc::new([])),
+            limits: RwLock::new(Arc::new(config.limits.clone())),
+            links: RwLock::default(),
+            table: RwLock::default(),
+            version: AtomicU64::new(1),
+            addresses: RwLock::new(Arc::new([])),
+            is_open: AtomicBool::new(config.login.is_some()),
+            is_ready: AtomicBool::new(false),
+            clients: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+            max_staleness_ms: config.link.max_staleness_ms,
+            link_config: RwLock::new(link_config),
+            upstream_tls,
+            config,
+        })
+    }
+
+    pub(crate) fn set_inboxes(&self, inboxes: Vec<Arc<Inbox>>) {
+        *self.inboxes.write() = inboxes.into();
+    }
+
+    pub(crate) fn inboxes(&self) -> Arc<[Arc<Inbox>]> {
+        Arc::clone(&self.inboxes.read())
+    }
+
+    /// Tells every worker.
+    pub(crate) fn tell_all(&self, message: impl Fn() -> Message) {
+        self.inboxes().iter().for_each(|inbox| inbox.push(message()));
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read())
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        *self.limits.write() = Arc::new(limits);
+        self.changed();
+    }
+
+    pub(crate) fn table(&self) -> Option<Arc<CommandTable>> {
+        self.table.read().clone()
+    }
+
+    pub(crate) fn addresses(&self) -> Arc<[SockAddr]> {
+        Arc::clone(&self.addresses.read())
+    }
+
+    /// Where the upstream is; true when that is somewhere else than before.
+    pub(crate) fn set_addresses(&self, addresses: Vec<SockAddr>) -> bool {
+        let mut known = self.addresses.write();
+        let has_moved = !known.is_empty() && !known.iter().any(|known| addresses.contains(known));
+        *known = addresses.into();
+        has_moved
+    }
+
+    pub(crate) fn upstream_tls(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        self.upstream_tls.clone()
+    }
+
+    pub(crate) fn set_open(&self, is_open: bool) {
+        self.is_open.store(is_open, Ordering::Release);
+    }
+
+    /// How links connect from now on.
+    pub(crate) fn link_config(&self) -> LinkConfig {
+        self.link_config.read().clone()
+    }
+
+    /// Keeps the commands of the server that links have talked to last; true when there are any.
+    pub(crate) fn learn_commands(&self) -> bool {
+        let links: Vec<_> = self.links.read().values().cloned().collect();
+        let Some(found) = links.iter().find_map(|feed| feed.link.commands()) else {
+            return self.table.read().is_some();
+        };
+        let mut table = self.table.write();
+        if !table.as_ref().is_some_and(|known| Arc::ptr_eq(known, &found)) {
+            *table = Some(found);
+            drop(table);
+            self.changed();
+        }
+        true
+    }
+
+    /// Every link with its identity.
+    pub(crate) fn links(&self) -> Vec<(Identity, Arc<LinkFeed>)> {
+        self.links.read().iter().map(|(who, feed)| (who.clone(), Arc::clone(feed))).collect()
+    }
+
+    /// Closes every link; sessions ask for new ones.
+    pub(crate) fn close_links(&self) {
+        let links = std::mem::take(&mut *self.links.write());
+        links.into_values().for_each(|feed| feed.link.close());
+    }
+
+    /// Closes one link; whoever used it asks for itself until it is accepted again.
+    pub(crate) fn close_link(&self, identity: &Identity) {
+        let closed = self.links.write().remove(identity);
+        if let Some(feed) = closed {
+            feed.link.close();
+        }
+    }
+
+    /// Moves everything to another server.
+    pub(crate) fn move_to(&self, endpoint: crate::config::Endpoint) {
+        self.link_config.write().endpoint = endpoint;
+        self.close_links();
+        self.tell_all(|| Message::Moved);
+    }
+
+    fn open_link(&self, identity: &Identity) -> Option<Arc<LinkFeed>> {
+        let mut links = self.links.write();
+        if let Some(feed) = links.get(identity) {
+            return Some(Arc::clone(feed));
+        }
+        if links.len() >= LINKS_MAX {
+            let unused = links.iter().find(|(_, feed)| Arc::strong_count(feed) == 1);
+            let unused = unused.map(|(who, _)| who.clone())?;
+            if let Some(feed) = links.remove(&unused) {
+                feed.link.close();
+            }
+        }
+        let config = LinkConfig {
+            db: identity.db,
+            credentials: identity
+                .login
+                .clone()
+                .map(|login| Arc::new(ClientLogin(login)) as Arc<dyn Credentials>),
+            ..self.link_config()
+        };
+        // It fails without descriptors or threads: then there is no L1 for this identity.
+        let link = Link::open(config, Arc::clone(&self.store)).ok()?;
+        let feed = Arc::new(LinkFeed { link, inboxes: self.inboxes() });
+        links.insert(identity.clone(), Arc::clone(&feed));
+        Some(feed)
+    }
+
+    /// Waits, for a moment, until an identity's link is there.
+    pub(crate) fn settle(&self, identity: &Identity, timeout: Duration) -> Option<LinkStatus> {
+        Some(self.open_link(identity)?.link.wait_settled(timeout))
+    }
+
+    /// One counter, summed over the workers.
+    pub(crate) fn totals(&self) -> Vec<(&'static str, u64)> {
+        let mut totals: Vec<(&'static str, u64)> = Vec::new();
+        for counters in &self.counters {
+            for (place, (name, count)) in counters.each().enumerate() {
+                match totals.get_mut(place) {
+                    Some((_, total)) => *total += count,
+                    None => totals.push((name, count)),
+                }
+            }
+        }
+        totals
+    }
+}
+
+impl Host for Shared {
+    #[inline]
+    fn store(&self) -> &Store<Reply> {
+        &self.store
+    }
+
+    fn feed(&self, identity: &Identity) -> Option<Arc<dyn Feed>> {
+        let known = self.links.read().get(identity).cloned();
+        let feed = known.or_else(|| self.open_link(identity))?;
+        // A lasting refusal is no link: asking it for every read would cost more than it saves.
+        if matches!(feed.link.status(), LinkStatus::Unsupported { .. }) {
+            return None;
+        }
+        Some(feed)
+    }
+
+    fn barrier(&self) {
+        self.links.read().values().for_each(|feed| feed.link.barrier());
+    }
+
+    fn rights_changed(&self) {
+        self.close_links();
+        self.store.clear();
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
+    fn info(&self) -> String {
+        let stats = self.store.stats();
+        let mut text = String::from("# cachee\r\n");
+        let mut line =
+            |name: &str, value: u64| text.push_str(&format!("cachee_{name}:{value}\r\n"));
+        line("connected_clients", self.clients.load(Ordering::Relaxed) as u64);
+        for (name, count) in self.totals() {
+            line(name, count);
+        }
+        line("entries", stats.entries);
+        line("memory", stats.weight_bytes);
+        line("max_memory", stats.capacity_bytes);
+        line("evicted", stats.evicted);
+        line("expired", stats.expired);
+        line("invalidated", stats.invalidated);
+        line("max_staleness_ms", self.max_staleness_ms);
+        text
+    }
+}

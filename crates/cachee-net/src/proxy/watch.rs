@@ -1,0 +1,191 @@
+//! A thread that looks after the upstream: is it there, where is it, whom does it let in, and has
+//! anybody's right been changed.
+//!
+//! No server announces that rights were taken away, so entries read under them would be served
+//! until `max_age`. Where the proxy's own login (or the default user) may ask for `ACL LIST`, the
+//! answer is compared once a second, and a difference drops everything. Where it may not, entries
+//! live for `max_age` at most, and every identity is asked to prove itself anew within that time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::host::{Host, Identity};
+use super::shared::Shared;
+use crate::clock;
+use crate::config::LinkConfig;
+use crate::error::NetError;
+use crate::handshake::Talk;
+use crate::resp::command_bytes;
+use crate::transport::{self, Transport};
+
+/// How often the upstream is looked at.
+const INTERVAL: Duration = Duration::from_millis(1_000);
+/// While something is not known yet.
+const EAGER_INTERVAL: Duration = Duration::from_millis(50);
+/// Sweeping and learning need no connection.
+const ANSWER_MS: u64 = 1_000;
+
+/// The watching thread.
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    stop: Arc<Stop>,
+    connection: Option<Transport>,
+    rules: Option<Vec<u8>>,
+    /// May `ACL LIST` be asked?
+    may_list: bool,
+    proven_ms: u64,
+}
+
+/// Ends it.
+#[derive(Default)]
+pub(crate) struct Stop {
+    is_told: AtomicBool,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Stop {
+    pub(crate) fn tell(&self) {
+        self.is_told.store(true, Ordering::Release);
+        let _held = self.lock.lock();
+        self.changed.notify_all();
+    }
+
+    fn is_told(&self) -> bool {
+        self.is_told.load(Ordering::Acquire)
+    }
+
+    fn pause(&self, time: Duration) {
+        let mut held = self.lock.lock();
+        if !self.is_told() {
+            self.changed.wait_for(&mut held, time);
+        }
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(shared: Arc<Shared>) -> (Self, Arc<Stop>) {
+        let stop = Arc::new(Stop::default());
+        let watch = Self {
+            shared,
+            stop: Arc::clone(&stop),
+            connection: None,
+            rules: None,
+            may_list: true,
+            proven_ms: clock::now_ms(),
+        };
+        (watch, stop)
+    }
+
+    pub(crate) fn run(&mut self) {
+        while !self.stop.is_told() {
+            let is_ready = self.look().is_ok();
+            if !is_ready {
+                self.connection = None;
+            }
+            self.shared.is_ready.store(is_ready, Ordering::Release);
+            let knows_commands = self.shared.learn_commands();
+            let is_settled = is_ready && (knows_commands || self.shared.links().is_empty());
+            self.stop.pause(if is_settled { INTERVAL } else { EAGER_INTERVAL });
+        }
+    }
+
+    /// One look; before the first client this is also how the addresses become known.
+    pub(crate) fn look(&mut self) -> Result<(), NetError> {
+        if self.connection.is_none() {
+            let config = self.shared.link_config();
+            self.shared.set_addresses(transport::resolve(&config.endpoint)?);
+            self.connect(&config)?;
+        }
+        self.compare_rules()?;
+        self.prove_identities();
+        Ok(())
+    }
+
+    fn connect(&mut self, config: &LinkConfig) -> Result<(), NetError> {
+        let tls = config.tls.as_ref();
+        let (transport, _) = transport::connect(&config.endpoint, tls, config.connect_timeout_ms)?;
+        if let Some(login) = &self.shared.config.login {
+            let user = login.user.as_deref().unwrap_or("default").as_bytes();
+            let answer = ask(&transport, &[b"AUTH", user, &login.password])?;
+            refused(&answer)?;
+            self.shared.set_open(true);
+        } else {
+            let answer = ask(&transport, &[b"PING"])?;
+            self.shared.set_open(!answer.starts_with(b"-NOAUTH"));
+        }
+        self.may_list = true;
+        self.connection = Some(transport);
+        Ok(())
+    }
+
+    fn compare_rules(&mut self) -> Result<(), NetError> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        if !self.may_list {
+            return ask(connection, &[b"PING"]).map(|_| ());
+        }
+        let rules = ask(connection, &[b"ACL", b"LIST"])?;
+        if rules[0] == b'-' {
+            self.may_list = false;
+            return Ok(());
+        }
+        if self.rules.as_ref().is_some_and(|known| *known != rules) {
+            self.shared.rights_changed();
+            // Whether strangers are let in may be another answer now.
+            self.connection = None;
+        }
+        self.rules = Some(rules);
+        Ok(())
+    }
+
+    /// Every identity logs in once more within `max_age`, or has no link any longer.
+    fn prove_identities(&mut self) {
+        let now_ms = clock::now_ms();
+        if now_ms < self.proven_ms + self.shared.config.link.max_age_ms {
+            return;
+        }
+        self.proven_ms = now_ms;
+        for (identity, _) in self.shared.links() {
+            if self.stop.is_told() {
+                return;
+            }
+            if let Err(NetError::Unsupported(_)) = self.prove(&identity) {
+                self.shared.close_link(&identity);
+            }
+        }
+    }
+
+    fn prove(&self, identity: &Identity) -> Result<(), NetError> {
+        let config = self.shared.link_config();
+        let tls = config.tls.as_ref();
+        let (transport, _) = transport::connect(&config.endpoint, tls, config.connect_timeout_ms)?;
+        let answer = match &identity.login {
+            None => ask(&transport, &[b"PING"])?,
+            Some(login) => {
+                let user = login.user.as_deref().unwrap_or("default").as_bytes();
+                ask(&transport, &[b"AUTH", user, &login.password])?
+            }
+        };
+        refused(&answer)
+    }
+}
+
+fn ask(transport: &Transport, words: &[&[u8]]) -> Result<Vec<u8>, NetError> {
+    let deadline_ms = clock::now_ms() + ANSWER_MS;
+    transport.write_all(&command_bytes(words), deadline_ms)?;
+    Talk::new(transport, deadline_ms).answer("watching")
+}
+
+/// No answer to a login but a refusal closes a link: a server that is loading is not a refusal.
+fn refused(answer: &[u8]) -> Result<(), NetError> {
+    let is_refusal = [&b"-WRONGPASS"[..], b"-NOAUTH", b"-NOPERM", b"-ERR"]
+        .iter()
+        .any(|word| answer.starts_with(word));
+    if is_refusal {
+        return Err(NetError::Unsupported(String::from_utf8_lossy(answer).trim().to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,563 @@
+//! One event loop: its clients, their upstream connections, and nothing shared on the way of a hit
+//! but the L1.
+//!
+//! Readiness is edge-triggered: an event is remembered (`is_readable`) until a read comes back
+//! short or empty, so nothing is lost when a client has to wait for its own replies, and no system
+//! call is spent on a socket that is known to be empty. A turn reads at most `TURN_BYTES` of one
+//! client, so that one with a full pipe does not keep the others waiting.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+use super::config::Limits;
+use super::host::{Context, Ticket};
+use super::inbox::{Inbox, Message};
+use super::output::Pool;
+use super::session::{Ending, Session};
+use super::shared::Shared;
+use crate::clock;
+use crate::commands::CommandTable;
+use crate::transport::{self, Transport};
+
+/// What one read can bring.
+const READ_BYTES: usize = 64 << 10;
+/// What is read of one connection before the others have their turn.
+const TURN_BYTES: usize = 256 << 10;
+const EVENTS: usize = 512;
+/// How often clients are looked at for timeouts.
+const TICK_MS: u64 = 1_000;
+
+pub(crate) const WAKE: Token = Token(usize::MAX);
+
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// The client's own connection to the upstream.
+enum Upstream {
+    None,
+    Connecting { transport: Transport, attempt: usize, deadline_ms: u64 },
+    Open(Transport),
+}
+
+/// A client and its two sockets.
+struct Client {
+    session: Session,
+    transport: Transport,
+    upstream: Upstream,
+    is_readable: bool,
+    is_upstream_readable: bool,
+    /// The client will send no more.
+    has_ended: bool,
+    /// Bytes came or went.
+    active_ms: u64,
+    /// Since when replies have waited for a socket that takes nothing.
+    blocked_ms: Option<u64>,
+    /// In the list of clients with something left to do.
+    is_due: bool,
+}
+
+/// One event loop.
+pub(crate) struct Worker {
+    number: usize,
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+    poll: Poll,
+    clients: Slab<Client>,
+    /// Clients with work left over from their turn.
+    due: Vec<usize>,
+    serial: u64,
+    pool: Pool,
+    buffer: Vec<u8>,
+    limits: Arc<Limits>,
+    table: Option<Arc<CommandTable>>,
+    version: u64,
+    ticked_ms: u64,
+    is_draining: bool,
+}
+
+/// What a token stands for.
+fn token(client: usize, is_upstream: bool) -> Token {
+    Token(client << 1 | usize::from(is_upstream))
+}
+
+macro_rules! context {
+    ($worker:ident) => {
+        Context {
+            host: &*$worker.shared,
+            table: $worker.table.as_deref(),
+            limits: &$worker.limits,
+            mode: $worker.shared.config.mode,
+            admission: &$worker.shared.admission,
+            counters: &$worker.shared.counters[$worker.number],
+            login: $worker.shared.config.login.as_ref(),
+            db: $worker.shared.config.link.db,
+            now_ms: clock::coarse_ms(),
+        }
+    };
+}
+
+impl Worker {
+    pub(crate) fn new(number: usize, shared: Arc<Shared>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let inbox = Arc::new(Inbox::new(&poll, WAKE)?);
+        Ok(Self {
+            number,
+            inbox,
+            poll,
+            clients: Slab::new(),
+            due: Vec::new(),
+            serial: 0,
+            pool: Pool::default(),
+            buffer: vec![0; READ_BYTES],
+            limits: shared.limits(),
+            table: None,
+            version: 0,
+            ticked_ms: 0,
+            is_draining: false,
+            shared,
+        })
+    }
+
+    pub(crate) fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    /// Until told to stop, or, while draining, until the last client is gone.
+    pub(crate) fn run(&mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut messages = Vec::new();
+        loop {
+            let may_sleep = self.inbox.end_turn() && self.due.is_empty();
+            let wait = if may_sleep { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
+            if let Err(error) = self.poll.poll(&mut events, Some(wait))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                // The poller itself is broken: without it no client can be served.
+                return;
+            }
+            self.inbox.begin_turn();
+            self.refresh();
+            self.inbox.take(&mut messages);
+            for message in messages.drain(..) {
+                if !self.take_message(message) {
+                    return;
+                }
+            }
+            for event in &events {
+                self.take_event(event);
+            }
+            for client in std::mem::take(&mut self.due) {
+                if let Some(held) = self.clients.get_mut(client) {
+                    held.is_due = false;
+                    self.work(client);
+                }
+            }
+            self.tick();
+            if self.is_draining && self.clients.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn refresh(&mut self) {
+        let version = self.shared.version();
+        if version != self.version {
+            self.version = version;
+            self.limits = self.shared.limits();
+            self.table = self.shared.table();
+        }
+    }
+
+    /// False when the loop is to end.
+    fn take_message(&mut self, message: Message) -> bool {
+        match message {
+            Message::Client(transport) => self.accept(*transport),
+            Message::End(ticket, end) => {
+                let context = context!(self);
+                if let Some(client) = self.clients.get_mut(ticket.client)
+                    && client.session.core.serial() == ticket.serial
+                {
+                    client.session.core.end_read(&context, ticket.sequence, ticket.part, end);
+                    self.make_due(ticket.client);
+                }
+            }
+            Message::Drain => {
+                self.is_draining = true;
+                for client in 0..self.clients.capacity() {
+                    if let Some(held) = self.clients.get_mut(client) {
+                        held.session.drain();
+                        self.make_due(client);
+                    }
+                }
+            }
+            Message::Moved => {
+                for client in 0..self.clients.capacity() {
+                    if let Some(held) = self.clients.get(client)
+                        && !matches!(held.upstream, Upstream::None)
+                    {
+                        self.close(client);
+                    }
+                }
+            }
+            Message::Stop => return false,
+        }
+        true
+    }
+
+    fn make_due(&mut self, client: usize) {
+        let held = &mut self.clients[client];
+        if !std::mem::replace(&mut held.is_due, true) {
+            self.due.push(client);
+        }
+    }
+
+    fn accept(&mut self, transport: Transport) {
+        self.serial += 1;
+        let entry = self.clients.vacant_entry();
+        let client = entry.key();
+        let fd = transport.raw_fd();
+        if register(&self.poll, fd, token(client, false)).is_err() {
+            self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let (worker, serial) = (self.number, self.serial);
+        let place = Ticket { worker, client, serial, sequence: 0, part: 0 };
+        let config = &self.shared.config;
+        let session = Session::new(place, config.login.as_ref(), config.link.db);
+        entry.insert(Client {
+            session,
+            transport,
+            upstream: Upstream::None,
+            is_readable: true,
+            is_upstream_readable: false,
+            has_ended: false,
+            active_ms: clock::coarse_ms(),
+            blocked_ms: None,
+            is_due: false,
+        });
+        self.shared.counters[self.number].clients_accepted.add(1);
+        self.make_due(client);
+    }
+
+    fn take_event(&mut self, event: &mio::event::Event) {
+        if event.token() == WAKE {
+            return;
+        }
+        let client = event.token().0 >> 1;
+        let is_upstream = event.token().0 & 1 == 1;
+        let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
+        let Some(held) = self.clients.get_mut(client) else { return };
+        if is_upstream {
+            held.is_upstream_readable |= is_readable;
+            if matches!(held.upstream, Upstream::Connecting { .. })
+                && (event.is_writable() || is_readable)
+            {
+                self.connected(client);
+            }
+        } else {
+            held.is_readable |= is_readable;
+        }
+        self.work(client);
+    }
+
+    /// Everything that can be done for one client now.
+    fn work(&mut self, client: usize) {
+        let context = context!(self);
+        let Some(held) = self.clients.get_mut(client) else { return };
+        held.session.core.out.prepare(&mut self.pool);
+        held.session.core.advance(&context);
+        let mut budget = TURN_BYTES;
+        let mut is_over = false;
+        loop {
+            let before = held.session.core.in_flight();
+            is_over |= !held.read_upstream(&context, &mut self.buffer, &mut budget);
+            held.session.resume(&context);
+            is_over |= !held.read_client(&context, &mut self.buffer, &mut budget);
+            if held.session.core.upstream.is_wanted && matches!(held.upstream, Upstream::None) {
+                held.connect(client, 0, &self.shared, &self.poll, &context);
+            }
+            is_over |= !held.flush_upstream(&context, &mut self.pool);
+            is_over |= !held.flush_client(&context, &mut self.pool);
+            let has_more = held.has_more(&context) && budget > 0 && !is_over;
+            if !has_more || held.session.core.in_flight() > before && !held.is_readable {
+                break;
+            }
+        }
+        held.session.core.out.relax(&mut self.pool);
+        held.session.core.upstream.out.relax(&mut self.pool);
+        if is_over || held.is_finished(self.is_draining) {
+            return self.close(client);
+        }
+        if budget == 0 || held.has_more(&context) {
+            self.make_due(client);
+        }
+    }
+
+    /// The attempt to connect has ended, one way or the other.
+    fn connected(&mut self, client: usize) {
+        let context = context!(self);
+        let held = &mut self.clients[client];
+        let Upstream::Connecting { transport, attempt, deadline_ms } =
+            std::mem::replace(&mut held.upstream, Upstream::None)
+        else {
+            return;
+        };
+        match transport.take_error() {
+            Ok(()) => {
+                context.counters.upstream_connects.add(1);
+                held.upstream = Upstream::Open(transport);
+            }
+            Err(error) => {
+                let _ = deadline_ms;
+                unregister(&self.poll, transport.raw_fd());
+                held.connect_failed(client, attempt, &error, &self.shared, &self.poll, &context);
+            }
+        }
+    }
+
+    fn close(&mut self, client: usize) {
+        let context = context!(self);
+        let Some(mut held) = self.clients.try_remove(client) else { return };
+        held.session.core.settle_all(&context);
+        unregister(&self.poll, held.transport.raw_fd());
+        if let Upstream::Connecting { transport, .. } | Upstream::Open(transport) = &held.upstream {
+            unregister(&self.poll, transport.raw_fd());
+        }
+        context.counters.clients_closed.add(1);
+        self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Once a second: who has been silent or has taken nothing for too long.
+    fn tick(&mut self) {
+        let now_ms = clock::coarse_ms();
+        if now_ms < self.ticked_ms + TICK_MS {
+            return;
+        }
+        self.ticked_ms = now_ms;
+        let limits = Arc::clone(&self.limits);
+        for client in 0..self.clients.capacity() {
+            let Some(held) = self.clients.get_mut(client) else { continue };
+            if let Upstream::Connecting { deadline_ms, .. } = held.upstream
+                && now_ms >= deadline_ms
+            {
+                self.connect_timed_out(client);
+                continue;
+            }
+            if held.is_overdue(now_ms, &limits) {
+                self.shared.counters[self.number].clients_expelled.add(1);
+                self.close(client);
+            }
+        }
+    }
+
+    fn connect_timed_out(&mut self, client: usize) {
+        let context = context!(self);
+        let held = &mut self.clients[client];
+        if let Upstream::Connecting { transport, attempt, .. } =
+            std::mem::replace(&mut held.upstream, Upstream::None)
+        {
+            unregister(&self.poll, transport.raw_fd());
+            let error = io::Error::from(io::ErrorKind::TimedOut);
+            held.connect_failed(client, attempt, &error, &self.shared, &self.poll, &context);
+        }
+        self.work(client);
+    }
+}
+
+impl Client {
+    /// Reads of the client while it may be answered; false when the connection is broken.
+    fn read_client(
+        &mut self,
+        context: &Context<'_>,
+        buffer: &mut [u8],
+        budget: &mut usize,
+    ) -> bool {
+        while self.is_readable && *budget > 0 && self.session.wants_bytes(context) {
+            match self.transport.read(buffer) {
+                Ok(0) => {
+                    self.is_readable = false;
+                    self.has_ended = true;
+                }
+                Ok(bytes) => {
+                    self.active_ms = context.now_ms;
+                    *budget = budget.saturating_sub(bytes);
+                    // A short read has emptied the socket; TLS may hold more above it.
+                    if bytes < buffer.len() && !self.transport.buffers_above_socket() {
+                        self.is_readable = false;
+                    }
+                    self.session.take_bytes(context, &buffer[..bytes]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Reads of the upstream while there is room for it.
+    fn read_upstream(
+        &mut self,
+        context: &Context<'_>,
+        buffer: &mut [u8],
+        budget: &mut usize,
+    ) -> bool {
+        while self.is_upstream_readable
+            && *budget > 0
+            && self.session.core.ending != Ending::AfterOutput
+            && !self.session.core.is_output_full(context)
+        {
+            let Upstream::Open(transport) = &self.upstream else { return true };
+            match transport.read(buffer) {
+                Ok(0) => {
+                    self.is_upstream_readable = false;
+                    self.session.core.lose_upstream(context);
+                }
+                Ok(bytes) => {
+                    self.active_ms = context.now_ms;
+                    *budget = budget.saturating_sub(bytes);
+                    if bytes < buffer.len() && !transport.buffers_above_socket() {
+                        self.is_upstream_readable = false;
+                    }
+                    self.session.core.take_upstream_bytes(context, &buffer[..bytes]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_upstream_readable = false;
+                }
+                Err(_) => {
+                    self.is_upstream_readable = false;
+                    self.session.core.lose_upstream(context);
+                }
+            }
+        }
+        true
+    }
+
+    fn flush_client(&mut self, context: &Context<'_>, pool: &mut Pool) -> bool {
+        let mut written = 0;
+        let flushed = self.session.core.out.flush(&self.transport, pool, &mut written);
+        context.counters.bytes_out.add(written);
+        match flushed {
+            Ok(true) => {
+                self.blocked_ms = None;
+                true
+            }
+            Ok(false) => {
+                if written > 0 || self.blocked_ms.is_none() {
+                    self.blocked_ms = Some(context.now_ms);
+                }
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn flush_upstream(&mut self, context: &Context<'_>, pool: &mut Pool) -> bool {
+        let Upstream::Open(transport) = &self.upstream else { return true };
+        let mut written = 0;
+        if self.session.core.upstream.out.flush(transport, pool, &mut written).is_err() {
+            // What the upstream has said before it went is still to be read.
+            self.is_upstream_readable = true;
+            if self.session.core.upstream.out.len() > 0 {
+                self.session.core.upstream.out = super::output::Output::default();
+            }
+        }
+        let _ = context;
+        true
+    }
+
+    /// Something could be done at once, without an event.
+    fn has_more(&self, context: &Context<'_>) -> bool {
+        let core = &self.session.core;
+        if core.ending == Ending::AfterOutput {
+            return false;
+        }
+        (self.is_readable && self.session.wants_bytes(context))
+            || (self.is_upstream_readable
+                && matches!(self.upstream, Upstream::Open(_))
+                && !core.is_output_full(context))
+            || (self.session.has_commands() && core.may_take(context))
+    }
+
+    /// Begins to connect to the upstream, with the `attempt`th of its addresses.
+    fn connect(
+        &mut self,
+        client: usize,
+        attempt: usize,
+        shared: &Shared,
+        poll: &Poll,
+        context: &Context<'_>,
+    ) {
+        let addresses = shared.addresses();
+        let Some(address) = addresses.get(attempt) else {
+            let reason = format!("{} has no address", shared.link_config().endpoint);
+            return self.session.core.fail(context, &reason);
+        };
+        match transport::begin_connect(address, shared.upstream_tls()) {
+            Ok(transport) => {
+                if let Err(error) = register(poll, transport.raw_fd(), token(client, true)) {
+                    return self.session.core.fail(context, &error.to_string());
+                }
+                let deadline_ms = context.now_ms + shared.config.link.connect_timeout_ms;
+                self.upstream = Upstream::Connecting { transport, attempt, deadline_ms };
+            }
+            Err(error) => {
+                let error = io::Error::other(error.to_string());
+                self.connect_failed(client, attempt, &error, shared, poll, context);
+            }
+        }
+    }
+
+    fn connect_failed(
+        &mut self,
+        client: usize,
+        attempt: usize,
+        error: &io::Error,
+        shared: &Shared,
+        poll: &Poll,
+        context: &Context<'_>,
+    ) {
+        if attempt + 1 < shared.addresses().len() {
+            return self.connect(client, attempt + 1, shared, poll, context);
+        }
+        context.counters.upstream_refused.add(1);
+        let endpoint = shared.link_config().endpoint;
+        self.session.core.fail(context, &format!("no connection to {endpoint}: {error}"));
+    }
+
+    /// Nothing is left to be said.
+    fn is_finished(&self, is_draining: bool) -> bool {
+        let core = &self.session.core;
+        if core.ending == Ending::AfterOutput && core.out.is_empty() {
+            return true;
+        }
+        if self.has_ended {
+            return core.is_waiting() || core.is_answered();
+        }
+        is_draining && (core.is_waiting() || core.is_answered())
+    }
+
+    fn is_overdue(&self, now_ms: u64, limits: &Limits) -> bool {
+        let is_idle = limits.idle_timeout_ms > 0
+            && now_ms >= self.active_ms + limits.idle_timeout_ms
+            && !self.session.core.is_waiting();
+        let is_stuck =
+            self.blocked_ms.is_some_and(|since_ms| now_ms >= since_ms + limits.write_timeout_ms);
+        let is_left = self.has_ended && now_ms >= self.active_ms + limits.write_timeout_ms;
+        is_idle || is_stuck || is_left
+    }
+}
+
+fn register(poll: &Poll, fd: RawFd, token: Token) -> io::Result<()> {
+    poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, BOTH)
+}
+
+fn unregister(poll: &Poll, fd: RawFd) {
+    // Fails only for a descriptor that is not registered, which is what is wanted.
+    let _ = poll.registry().deregister(&mut SourceFd(&fd));
+}
