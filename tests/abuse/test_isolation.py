@@ -121,7 +121,7 @@ def test_a_user_is_not_told_what_another_has_made_hot(
 def test_nothing_is_told_before_the_password(own_server: Server, connect) -> None:
     own_server.call("SET", "k", "1")
     own_server.call("CONFIG", "SET", "requirepass", "secret")
-    with proxy(upstream=f"redis://:secret@127.0.0.1:{own_server.port}") as front:
+    with proxy(upstream=f"redis://127.0.0.1:{own_server.port}") as front:
         known, unknown = connect(front), connect(front)
         assert known("AUTH", "secret") == b"OK"
         warm(front, known, "GET", "k")

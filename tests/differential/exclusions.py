@@ -96,8 +96,17 @@ LENGTH_ONLY = {
 """Only the type and the length of the reply are compared."""
 
 FRAMES_UNKNOWN = frozenset(
-    """subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe monitor quit
-    reset""".split()
+    [
+        "subscribe",
+        "unsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "ssubscribe",
+        "sunsubscribe",
+        "monitor",
+        "quit",
+        "reset",
+    ]
 )
 """Commands with more or fewer replies than one; sent in scenes only, never at random."""
 

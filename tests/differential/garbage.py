@@ -21,29 +21,80 @@ _PROBE = encode_words([b"PING", _NONCE])
 _ANSWER = b"$%d\r\n%s\r\n" % (len(_NONCE), _NONCE)
 _RESET = struct.pack("ii", 1, 0)
 _VALID = [
-    [b"GET", b"k"], [b"SET", b"k", b"v"], [b"MGET", b"k", b"l", b"k"], [b"PING"], [b"ECHO", b"a\r\nb"],
-    [b"SET", b"l", b"0123456789" * 30], [b"GET", b"l"], [b"HGETALL", b"h"], [b"HSET", b"h", b"f", b"v"],
-    [b"INCR", b"n"], [b"MULTI"], [b"EXEC"], [b"SELECT", b"1"], [b"EXISTS", b"k", b"n"], [b"TYPE", b"k"],
-]  # fmt: skip
-_ODD = [
-    b"*1\r\n$0\r\n\r\n", b"*0\r\n", b"*-1\r\n", b"*-5\r\n", b"\r\n", b"\n", b"*\r\n", b"$4\r\nPING\r\n",
-    b"*1\r\n$-1\r\n", b"*1\r\n:4\r\nPING\r\n", b"*2147483647\r\n", b"*1048577\r\n", b"*99999999999\r\n",
-    b"*1\r\n$536870913\r\n", b"*1\r\n$99999999999999\r\n", b"*1\r\n$4\nPING\r\n", b"*1\n$4\r\nPING\r\n",
-    b"*1\r\n$4\r\nPINGxx", b"*1\r\n$ 4\r\nPING\r\n", b"*01\r\n$4\r\nPING\r\n", b"*1\r\n$04\r\nPING\r\n",
-    b"*+1\r\n$4\r\nPING\r\n", b"POST / HTTP/1.1\r\n", b"Host: there\r\n", b"GET / HTTP/1.1\r\n",
-    b"*1\r\n$4\r\nPOST\r\n", b'PING "unbalanced\r\n', b'PING "a"b\r\n', b"PING 'a\\'b'\r\n", b"PING\n",
-    b'PING "\\x41\\n"\r\n', b"PING\0\r\n", b" PING \r\n", b"\tPING\r\n", b"%1\r\n+a\r\n+b\r\n", b"PING\r",
-    b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\n", b"*1\r\n\r\n", b"*1\r\n$\r\n", b"*x\r\n", b"*1\r\n$x\r\n",
-    b"Z" * 70000, b"*1\r\n$" + b"1" * 70000, b"*" + b"1" * 70000, b"\r\n" * 2000, b"quit\r\n",
-]  # fmt: skip
+    [b"GET", b"k"],
+    [b"SET", b"k", b"v"],
+    [b"MGET", b"k", b"l", b"k"],
+    [b"PING"],
+    [b"ECHO", b"a\r\nb"],
+    [b"SET", b"l", b"0123456789" * 30],
+    [b"GET", b"l"],
+    [b"HGETALL", b"h"],
+    [b"HSET", b"h", b"f", b"v"],
+    [b"INCR", b"n"],
+    [b"MULTI"],
+    [b"EXEC"],
+    [b"SELECT", b"1"],
+    [b"EXISTS", b"k", b"n"],
+    [b"TYPE", b"k"],
+]
+_ODD_SHORT = rb"""
+*1\r\n$0\r\n\r\n
+*0\r\n
+*-1\r\n
+*-5\r\n
+\r\n
+\n
+*\r\n
+$4\r\nPING\r\n
+*1\r\n$-1\r\n
+*1\r\n:4\r\nPING\r\n
+*2147483647\r\n
+*1048577\r\n
+*99999999999\r\n
+*1\r\n$536870913\r\n
+*1\r\n$99999999999999\r\n
+*1\r\n$4\nPING\r\n
+*1\n$4\r\nPING\r\n
+*1\r\n$4\r\nPINGxx
+*1\r\n$ 4\r\nPING\r\n
+*01\r\n$4\r\nPING\r\n
+*1\r\n$04\r\nPING\r\n
+*+1\r\n$4\r\nPING\r\n
+POST / HTTP/1.1\r\n
+Host: there\r\n
+GET / HTTP/1.1\r\n
+*1\r\n$4\r\nPOST\r\n
+PING "unbalanced\r\n
+PING "a"b\r\n
+PING 'a\\'b'\r\n
+PING\n
+PING "\\x41\\n"\r\n
+PING\0\r\n
+ PING \r\n
+\tPING\r\n
+%1\r\n+a\r\n+b\r\n
+PING\r
+*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\n
+*1\r\n\r\n
+*1\r\n$\r\n
+*x\r\n
+*1\r\n$x\r\n
+quit\r\n
+"""
+"""What a parser may take otherwise than the server does, one a line, with escapes."""
+
+_SHORT = [
+    line.decode("unicode_escape").encode("latin-1") for line in _ODD_SHORT.split(b"\n") if line
+]
+_LONG = [b"Z" * 70000, b"*1\r\n$" + b"1" * 70000, b"*" + b"1" * 70000, b"\r\n" * 2000]
 
 
 def streams(seed: int, count: int) -> Iterator[bytes]:
     """So many streams: random bytes, mutated valid ones, and odd ones amid valid ones."""
-    choice = random.Random(seed)
+    choice, odd = random.Random(seed), _SHORT + _LONG
     for at in range(count):
-        if at < len(_ODD):
-            yield _ODD[at]
+        if at < len(odd):
+            yield odd[at]
             continue
         luck = choice.random()
         if luck < 0.2:
@@ -52,7 +103,7 @@ def streams(seed: int, count: int) -> Iterator[bytes]:
             alphabet = b"*$:+-\r\n0123456789 \"'\\xPINGSETab\0"
             yield bytes(choice.choices(alphabet, k=choice.randrange(1, 120)))
         elif luck < 0.55:
-            yield _some(choice) + choice.choice(_ODD[:-5]) + _some(choice)
+            yield _some(choice) + choice.choice(_SHORT) + _some(choice)
         else:
             yield _mutated(choice, _some(choice) or encode_words([b"PING"]))
 

@@ -74,8 +74,8 @@ class Outcome:
         rate = (self.commands or self.streams) / max(self.seconds, 1e-9)
         what = f"{self.commands} commands" if self.commands else f"{self.streams} garbage streams"
         lines = [
-            f"differential, seed {self.seed}, RESP{self.protocol}: {what} in {self.seconds:.1f} s"
-            f" ({rate:.0f}/s)"
+            f"differential, seed {self.seed}, RESP{self.protocol}",
+            f"  sent         {what} in {self.seconds:.1f} s ({rate:.0f}/s)",
         ]
         if self.commands:
             lines.append(

@@ -10,9 +10,36 @@ Words = list[bytes]
 Scene = Callable[[random.Random, int, int, int, Callable[[], Words]], Iterator[Step]]
 
 COMMANDS = frozenset(
-    """multi exec discard watch unwatch subscribe unsubscribe psubscribe punsubscribe ssubscribe
-    sunsubscribe publish spublish quit reset monitor client|reply client|tracking client|caching
-    blpop acl|setuser acl|deluser auth hello select flushall script|load ping""".split()
+    [
+        "multi",
+        "exec",
+        "discard",
+        "watch",
+        "unwatch",
+        "subscribe",
+        "unsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "ssubscribe",
+        "sunsubscribe",
+        "publish",
+        "spublish",
+        "quit",
+        "reset",
+        "monitor",
+        "client|reply",
+        "client|tracking",
+        "client|caching",
+        "blpop",
+        "acl|setuser",
+        "acl|deluser",
+        "auth",
+        "hello",
+        "select",
+        "flushall",
+        "script|load",
+        "ping",
+    ]
 )
 """What only scenes send, for the count of what is covered."""
 

@@ -211,11 +211,65 @@ TOUCH {key} {key}
 """
 
 REPLACED = frozenset(
-    """eval eval_ro evalsha evalsha_ro fcall fcall_ro scan sort sort_ro lcs wait waitaof xread
-    xreadgroup pfdebug select swapdb move auth hello cluster config client acl command script
-    function object module memory latency slowlog commandlog debug pubsub monitor quit reset
-    subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe multi exec discard watch
-    unwatch asking readonly readwrite role flushall flushdb copy restore-asking""".split()
+    [
+        "eval",
+        "eval_ro",
+        "evalsha",
+        "evalsha_ro",
+        "fcall",
+        "fcall_ro",
+        "scan",
+        "sort",
+        "sort_ro",
+        "lcs",
+        "wait",
+        "waitaof",
+        "xread",
+        "xreadgroup",
+        "pfdebug",
+        "select",
+        "swapdb",
+        "move",
+        "auth",
+        "hello",
+        "cluster",
+        "config",
+        "client",
+        "acl",
+        "command",
+        "script",
+        "function",
+        "object",
+        "module",
+        "memory",
+        "latency",
+        "slowlog",
+        "commandlog",
+        "debug",
+        "pubsub",
+        "monitor",
+        "quit",
+        "reset",
+        "subscribe",
+        "psubscribe",
+        "ssubscribe",
+        "unsubscribe",
+        "punsubscribe",
+        "sunsubscribe",
+        "multi",
+        "exec",
+        "discard",
+        "watch",
+        "unwatch",
+        "asking",
+        "readonly",
+        "readwrite",
+        "role",
+        "flushall",
+        "flushdb",
+        "copy",
+        "restore-asking",
+    ]
 )
 """Made by the variants or by scenes only, never from the grammar."""
 
