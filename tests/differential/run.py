@@ -1,6 +1,7 @@
 """A whole run: twins, what is between, episodes, and the report."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -11,7 +12,8 @@ from tests.differential.compare import Difference
 from tests.differential.exclusions import NEVER_SENT
 from tests.differential.generate import Generator, Table
 from tests.differential.shrink import shrink, told
-from tests.differential.twins import run_episode, twins
+from tests.differential.steps import Step
+from tests.differential.twins import Addresses, run_episode, twins
 from tests.harness.proxies import proxy
 from tests.harness.servers import Server
 
@@ -103,11 +105,19 @@ def commands(
             found, done = run_episode(addresses, protocol, generator.episode(mode, size))
             outcome.commands += sum(len(step.commands) for step in done)
             if found is not None:
-                again = lambda steps: run_episode(addresses, protocol, iter(steps))[0]  # noqa: E731
-                steps, smaller = shrink(done, again, SHRINK_S)
+                reset, rest = done[:1], done[1:]
+                again = functools.partial(_again, addresses, protocol, reset)
+                steps, smaller = shrink(rest, again, SHRINK_S)
                 outcome.differences.append(_report(mode, found, smaller, told(steps)))
         outcome.seconds, outcome.hits = time.monotonic() - began, between.hits()
     return outcome
+
+
+def _again(
+    addresses: Addresses, protocol: int, reset: list[Step], steps: list[Step]
+) -> Difference | None:
+    """Runs steps on twins that were made equal before."""
+    return run_episode(addresses, protocol, iter(reset + steps))[0]
 
 
 def _report(mode: object, found: Difference, smaller: Difference | None, steps: str) -> str:

@@ -9,6 +9,9 @@ from tests.differential.steps import Step, encode_words
 from tests.harness.resp import frame_end
 from tests.harness.servers import Server
 
+Addresses = tuple[tuple[str, int], tuple[str, int]]
+"""Of the direct connections, and of those through what is tested."""
+
 ANSWER_S = 10.0
 _END = b"the-end-of-the-step"
 _PING = encode_words([b"PING", _END])
@@ -107,7 +110,7 @@ class Peer:
 class Pair:
     """The same connection twice: directly to one twin and through the proxy to the other."""
 
-    def __init__(self, addresses: tuple[tuple[str, int], tuple[str, int]], protocol: int):
+    def __init__(self, addresses: Addresses, protocol: int):
         self._addresses, self._protocol = addresses, protocol
         self.connect()
 
@@ -147,7 +150,7 @@ class Pair:
 
 
 def run_episode(
-    addresses: tuple[tuple[str, int], tuple[str, int]], protocol: int, steps: "Iterator[Step]"
+    addresses: Addresses, protocol: int, steps: Iterator[Step]
 ) -> tuple[Difference | None, list[Step]]:
     """Runs steps until one differs; also the steps that were run."""
     pairs: dict[int, Pair] = {}
