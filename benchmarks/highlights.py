@@ -120,6 +120,19 @@ LINES = (
         "1,000,000",
         ("a blocked reader", "redis-py's own cache, its handler"),
     ),
+    *(
+        Highlight(
+            f"{command} through the proxy, 50 clients, P={pipeline}, TCP",
+            "proxy",
+            "cachee proxy",
+            f"{operation} P={pipeline} 100 B TCP",
+            ("the server itself", "a byte relay", "twemproxy", "Envoy"),
+            field="throughput_per_s",
+            unit="/s",
+        )
+        for command, operation in (("GET, hits,", "get"), ("SET", "set"))
+        for pipeline in (1, 16)
+    ),
     Highlight("`Cache.get`, hot", "cache_get", "cachee.Cache", workloads.HOT, CACHES),
     Highlight("`Cache.get`, 100k Zipf", "cache_get", "cachee.Cache", workloads.ZIPF, CACHES),
     Highlight(

@@ -17,4 +17,5 @@ ORDER = (
     "cache_fill",
     "memory",
     "hit_ratio",
+    "proxy",
 )

@@ -18,12 +18,15 @@ __all__ = [
     "Completions",
     "Engine",
     "Link",
+    "Proxy",
     "__version__",
     "adopt_methods",
     "enroll",
     "enrolled",
+    "generate_load",
     "install_method",
     "ready",
+    "relay_bytes",
     "withdraw",
     "withdraw_all",
 ]
@@ -191,6 +194,55 @@ class Completions:
     def close(self) -> None:
         """Close the descriptor; what finishes later is dropped. Idempotent."""
 
+@final
+class Proxy:
+    """A RESP server on addresses of its own that answers from an L1 what it provably may.
+
+    Its threads are its own and never hold the GIL.
+    """
+
+    def __new__(
+        cls,
+        *,
+        listen: list[tuple[str, str, int, str]],
+        upstream: dict[str, object],
+        settings: dict[str, object],
+    ) -> Proxy:
+        """Binds and serves at once. ValueError: a wrong address or setting; OSError: cannot bind.
+
+        A listener is scheme, host, port and path, `upstream` the fields of
+        `cachee.proxy.url.Upstream` with the password in bytes; `settings` are those of
+        `cachee.proxy.server.native_settings`.
+        """
+
+    @property
+    def addresses(self) -> list[str]:
+        """The listeners as given, with their real ports."""
+
+    def reload(self, settings: dict[str, object]) -> None:
+        """Take over other limits, from `max_clients` on; connected clients stay."""
+
+    def drain(self, timeout_s: float) -> bool:
+        """Accept nobody, let replies in flight out; whether every client was gone in time.
+
+        Waits without the GIL.
+        """
+
+    def close(self) -> None:
+        """Close every connection and end the threads. Idempotent."""
+
+    def is_ready(self) -> bool:
+        """Whether the upstream answers. Never waits."""
+
+    def stats(self) -> dict[str, object]:
+        """Numbers by name, and "links": one dict a connection of the proxy's own."""
+
+    def hot_keys(self, count: int) -> list[tuple[str, int, list[bytes]]]:
+        """User, database and the words of the reads that are answered most, at most `count`."""
+
+    def warm(self, names: Sequence[tuple[str, int, list[bytes]]]) -> None:
+        """Load these in the background, at a bounded rate, as far as the users are known."""
+
 def install_method(
     cls: type, name: str, original: Callable[..., object], *, asynchronous: bool
 ) -> object:
@@ -220,6 +272,42 @@ def enrolled(client: object) -> Binding | None:
 
 def ready(value: object) -> Awaitable[Any]:
     """An awaitable that gives `value` without suspending; awaiting it twice is a RuntimeError."""
+
+def generate_load(
+    address: str,
+    *,
+    operation: str = "get",
+    threads: int = 1,
+    connections: int = 50,
+    pipeline: int = 1,
+    seconds: float = 1.0,
+    rate_per_s: float | None = None,
+    keys: int = 10_000,
+    value_bytes: int = 100,
+    read_share: float = 0.9,
+    mget_keys: int = 100,
+    zipf: float | None = None,
+    seed: int = 1,
+    prefix: str = "bench:",
+    password: str | None = None,
+) -> dict[str, float]:
+    """Ask the RESP server at `tcp://HOST:PORT` or `unix:PATH` for `seconds`; releases the GIL.
+
+    `operation` is get, missing (GET of keys that do not exist, none twice in runs of different
+    seeds), set, mixed or mget. Without `rate_per_s` it is the closed loop: each connection sends
+    its next `pipeline` commands when those before are answered. With it, commands are sent at that
+    rate whatever comes back, and latency counts from when they were due. Key number n is `prefix`
+    and n in ten digits. Returns operations, seconds, errors, nils, unanswered, bytes_sent,
+    bytes_received, cpu_seconds of its own and latency_us_p50, _p90, _p99, _p999 and _max.
+    """
+
+def relay_bytes(
+    listen: str, upstream: str, *, delay_ms: float = 0.0, ready: Callable[[str], object]
+) -> None:
+    """Pass bytes on, unread, one upstream connection a client, `delay_ms` late in each direction.
+
+    Calls `ready` with the address once it listens; returns never, except by a signal's exception.
+    """
 
 @disjoint_base
 class Cache:

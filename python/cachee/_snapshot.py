@@ -1,11 +1,15 @@
-"""The one statistics snapshot; JSON, the CLI's table and everything later are renderings of it."""
+"""The one statistics snapshot; JSON, the CLI's table, Prometheus' text are renderings of it.
+
+There are two kinds: of the L1 inside a process, and of a proxy. Both have the L1's counters under
+the same names; `kind` tells them apart where a program reads them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-__all__ = ["LinkSnapshot", "Snapshot"]
+__all__ = ["LinkSnapshot", "ProxySnapshot", "Snapshot"]
 
 COUNTERS = (
     "hits",
@@ -77,10 +81,65 @@ class Snapshot:
 
     def as_dict(self) -> dict[str, object]:
         """Plain types, ready for `json.dumps`."""
-        content = asdict(self)
+        content = {"kind": "process", **asdict(self)}
         content["reads"] = self.reads
         content["hit_rate"] = round(self.hit_rate, 6)
         content["links"] = [asdict(link) for link in self.links]
         content["bypasses"] = dict(self.bypasses)
         content["pass_through"] = dict(self.pass_through)
         return content
+
+
+@dataclass(frozen=True)
+class ProxySnapshot:
+    """What a proxy has done since it started.
+
+    `counted` holds the native half's numbers under their names (`clients`, `commands`, `hits`, …),
+    `bypasses` counts, by reason, cacheable reads that the upstream was asked for all the same, and
+    `links` has one mapping for each connection of the proxy's own.
+
+    >>> ProxySnapshot(counted={"hits": 9, "misses": 1}).hit_rate
+    0.9
+    """
+
+    mode: str = "off"
+    pid: int = 0
+    version: str = ""
+    uptime_s: float = 0.0
+    ready: bool = False
+    draining: bool = False
+    listen: tuple[str, ...] = ()
+    upstream: str = ""
+    counted: Mapping[str, int] = field(default_factory=dict)
+    bypasses: Mapping[str, int] = field(default_factory=dict)
+    links: tuple[Mapping[str, object], ...] = ()
+
+    @property
+    def reads(self) -> int:
+        """Cacheable reads of all clients, the bypassed ones included."""
+        asked = sum(self.counted.get(name, 0) for name in ("hits", "misses", "coalesced"))
+        return asked + sum(self.bypasses.values())
+
+    @property
+    def hit_rate(self) -> float:
+        """Hits per read, 0 to 1; 0 when there was no read."""
+        return self.counted.get("hits", 0) / self.reads if self.reads else 0.0
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain types, ready for `json.dumps`; the native half's numbers beside the others."""
+        return {
+            "kind": "proxy",
+            "mode": self.mode,
+            "pid": self.pid,
+            "version": self.version,
+            "uptime_s": round(self.uptime_s, 3),
+            "ready": self.ready,
+            "draining": self.draining,
+            "listen": list(self.listen),
+            "upstream": self.upstream,
+            **self.counted,
+            "reads": self.reads,
+            "hit_rate": round(self.hit_rate, 6),
+            "bypasses": dict(self.bypasses),
+            "links": [dict(link) for link in self.links],
+        }

@@ -20,14 +20,22 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from cachee._errors import ProcessNotFoundError
-from cachee._snapshot import Snapshot
 
 ANSWER_TIMEOUT_S = 2.0
 ANSWER_BYTES_MAX = 4 * 1024**2
 
-_serving: Callable[[], Snapshot] | None = None
+
+class Answer(Protocol):
+    """A snapshot, of whatever kind."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain types, ready for `json.dumps`."""
+
+
+_serving: Callable[[], Answer] | None = None
 _path: Path | None = None
 _listener: socket.socket | None = None
 
@@ -38,7 +46,7 @@ def runtime_directory() -> Path:
     return Path(base) / f"cachee-{os.getuid()}"
 
 
-def serve(take: Callable[[], Snapshot]) -> None:
+def serve(take: Callable[[], Answer]) -> None:
     """Answer with `take()` from now on, in this process and in its forked children.
 
     A directory that cannot be used (not ours, read-only) means no statistics from outside, not an

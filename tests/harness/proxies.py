@@ -93,8 +93,11 @@ def proxy(*arguments: str, upstream: str | None = None) -> Iterator[Proxy]:
                 assert line, f"the proxy did not come up: {said()}"
                 yield Proxy(line)
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(_STOP_S) == 0, said()
-                assert said() == ""
+                code = process.wait(_STOP_S)
+                assert (code, said()) == (0, ""), f"exit code {code}, stderr: {said()}"
+            except BaseException:
+                print(f"the proxy's stderr: {said()}")
+                raise
             finally:
                 if process.poll() is None:
                     process.kill()

@@ -6,7 +6,7 @@ the clients under test.
 
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _ELEMENTS_PER_ITEM = {b"*"[0]: 1, b"~"[0]: 1, b">"[0]: 1, b"%"[0]: 2, b"|"[0]: 2}
 _LINES = frozenset(b"+-:_,#(")
@@ -50,6 +50,15 @@ def frame_end(buffer: bytes | bytearray, start: int = 0) -> int | None:
 
 def _is_type(byte: int) -> bool:
     return byte in _BULKS or byte in _LINES or byte in _ELEMENTS_PER_ITEM
+
+
+def refusal(call: Callable[..., object], *args: object) -> str:
+    """The error that a command is answered with, which it must be."""
+    try:
+        reply = call(*args)
+    except ServerError as error:
+        return str(error)
+    raise AssertionError(f"{args} was answered with {reply!r}")
 
 
 def is_push(frame: bytes) -> bool:
@@ -133,6 +142,11 @@ class Wire:
         with self._lock:
             self._socket.sendall(b"".join(encode(*command) for command in commands))
             return [self._reply() for _ in commands]
+
+    def message(self) -> object:
+        """What comes next without being asked for: of a RESP2 subscription."""
+        with self._lock:
+            return self._reply()
 
     def _reply(self) -> object:
         while True:

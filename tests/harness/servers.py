@@ -95,6 +95,11 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Started and not killed."""
+        return self._process is not None
+
     def start(self) -> None:
         """Starts the process and returns once it answers."""
         command = [str(self.binary), "--port", str(self.port), "--bind", self.host]

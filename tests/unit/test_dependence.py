@@ -173,8 +173,8 @@ def test_only_the_edges_import_the_command_line_and_the_demo() -> None:
         f"{name} imports {imported}"
         for name, tree in _modules()
         for imported in _imports(tree)
-        if re.match(r"cachee\.(cli|demo)\b", imported)
-        and not name.startswith(("cli/", "demo/", "__main__"))
+        if re.match(r"cachee\.(cli|demo|bench)\b", imported)
+        and not name.startswith(("cli/", "demo/", "bench/", "__main__"))
     ]
     assert found == []
 
@@ -195,7 +195,7 @@ def _with_paths(program: str) -> str:
 def _public_modules() -> Iterator[ModuleType]:
     yield cachee
     for info in pkgutil.walk_packages(cachee.__path__, "cachee."):
-        if "._" in info.name or info.name.startswith(("cachee.cli", "cachee.demo")):
+        if "._" in info.name or info.name.startswith(("cachee.cli", "cachee.demo", "cachee.bench")):
             continue
         if info.name == "cachee.auto":  # importing it installs
             continue

@@ -7,7 +7,8 @@ import pytest
 import cachee
 from cachee import Settings, SettingsError
 from cachee._globs import compile_globs
-from cachee._settings import NOT_YET, TABLE, Override, build_settings
+from cachee._setting import NOT_YET
+from cachee._settings import TABLE, Override, build_settings
 from cachee._sources import load_settings, settings_environment
 from cachee._units import format_duration_ms, format_size, parse_duration_ms, parse_size
 

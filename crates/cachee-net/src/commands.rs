@@ -9,13 +9,17 @@
 //! Lists remain only for what no description says: commands that change everything at once, and
 //! `EXEC`, which runs what was queued before.
 
+mod described;
 mod parse;
+mod policy;
 mod spec;
 
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
+pub(crate) use described::Described;
+pub(crate) use policy::{RequestPolicy, ResponsePolicy};
 use spec::{Access, KeySpec};
 
 /// What a command leaves to be done in the L1.
@@ -45,7 +49,10 @@ struct Command {
     is_write: bool,
     is_read_only: bool,
     is_blocking: bool,
+    is_admin: bool,
     has_subcommands: bool,
+    request: RequestPolicy,
+    response: ResponsePolicy,
     keys: Vec<KeySpec>,
 }
 
@@ -111,6 +118,13 @@ impl CommandTable {
     pub fn is_blocking(&self, args: &[&[u8]]) -> bool {
         let mut name = [0_u8; NAME_BYTES_MAX];
         self.find(args, &mut name).is_some_and(|command| command.is_blocking)
+    }
+
+    /// What the server says of the command `args`; `None` for one it does not know.
+    pub(crate) fn describe(&self, args: &[&[u8]]) -> Option<Described<'_>> {
+        let mut name = [0_u8; NAME_BYTES_MAX];
+        let command = self.find(args, &mut name)?;
+        Some(Described { name, command })
     }
 
     /// The command of `args`; its lower-case name is left in `name`.

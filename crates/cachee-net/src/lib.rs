@@ -6,6 +6,7 @@
 //! - [`mod@cacheable`]: which commands may be answered from the L1.
 //! - [`CommandTable`]: what every other command changes, by the server's own description of it.
 //! - [`proxy`]: what lets any client use the L1.
+//! - [`load`]: a load generator for RESP servers, and the relay that is the floor of any proxy.
 //! - [`clock`]: the process-wide monotonic milliseconds everything above is timed by.
 
 pub mod cacheable;
@@ -15,6 +16,7 @@ mod config;
 mod error;
 mod handshake;
 mod link;
+pub mod load;
 pub mod proxy;
 pub mod resp;
 mod transport;

@@ -7,7 +7,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use cachee_net::load::{self, LoadConfig, Operation, Workload};
 use cachee_net::{Effect, Endpoint, LinkStatus, Outcome, Tracking};
 use support::valkey::Valkey;
 use support::{Client, bulk};
@@ -309,4 +311,52 @@ fn callers_that_read_the_socket_leave_nothing_unread() {
 
 fn version(frame: &str) -> u64 {
     frame.split("\r\n").nth(1).and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn a_load_is_answered_directly_and_through_a_relay() {
+    let Some(server) = Valkey::start(&["--requirepass", "secret"]) else { return };
+    let mut writer = server.writer();
+    writer.run("AUTH secret");
+    for index in 0..100 {
+        writer.run(&format!("SET {} v", String::from_utf8(load::key("bench:", index)).unwrap()));
+    }
+    let listen = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
+    let upstream = Endpoint::Unix { path: server.socket.clone() };
+    let relay = load::Relay::bind(&listen, upstream, Duration::from_millis(1)).unwrap();
+    let relayed = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: relay.port().unwrap() };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| relay.serve(&mut || is_over.load(Ordering::Relaxed)).unwrap());
+        for (operation, rate_per_s, endpoint) in [
+            (Operation::Get, None, server.endpoint()),
+            (Operation::Set, None, Endpoint::Unix { path: server.socket.clone() }),
+            (Operation::Missing, Some(2_000.0), server.endpoint()),
+            (Operation::Mget { keys: 10 }, None, relayed.clone()),
+            (Operation::Mixed { read_share: 0.5 }, Some(2_000.0), relayed),
+        ] {
+            let is_relayed = endpoint != server.endpoint() && operation != Operation::Set;
+            let mut config = LoadConfig {
+                endpoint,
+                password: Some(b"secret".to_vec()),
+                threads: 2,
+                connections: 5,
+                pipeline: 8,
+                duration: Duration::from_millis(200),
+                rate_per_s,
+                workload: Workload { operation, keys: 100, ..Workload::default() },
+            };
+            let found = load::run(&config, &mut || false).unwrap();
+            assert_eq!((found.errors, found.unanswered), (0, 0), "{operation:?}");
+            assert_eq!(found.nils > 0, operation == Operation::Missing, "{operation:?}");
+            assert!(found.operations >= 40 && found.bytes_received > 0, "{operation:?}");
+            assert!(!is_relayed || found.latency_us_p50 >= 2_000.0, "{operation:?}: {found:?}");
+            if rate_per_s.is_some() {
+                assert!((350..=450).contains(&found.operations), "{operation:?}: {found:?}");
+            }
+            config.password = None;
+            assert!(load::run(&config, &mut || false).is_err(), "who is not let in is told");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }

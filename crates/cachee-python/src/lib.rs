@@ -4,7 +4,7 @@
 //! [`decode`] replies as objects, [`command`] commands as bytes, [`binding`] one client's reads,
 //! [`completions`] the same for event loops, [`engine`] the process's store and links, [`clients`]
 //! and [`hooks`] the native methods, [`ready`] the awaitable they return, [`cache`] the L1 by itself,
-//! [`proxy`] the L1 for every other language.
+//! [`proxy`] the L1 for every other language, [`load`] what that is measured with.
 
 mod binding;
 mod cache;
@@ -17,6 +17,7 @@ mod fork;
 mod graveyard;
 mod hooks;
 mod identity;
+mod load;
 mod proxy;
 mod raw;
 mod ready;
@@ -37,6 +38,8 @@ mod _core {
     use crate::completions::Completions;
     #[pymodule_export]
     use crate::engine::{Engine, Link};
+    #[pymodule_export]
+    use crate::load::{generate_load, relay_bytes};
     #[pymodule_export]
     use crate::proxy::Proxy;
 

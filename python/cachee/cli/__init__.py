@@ -17,7 +17,7 @@ from typing import Protocol, cast
 from cachee._core import __version__
 from cachee._errors import CacheeError
 
-COMMANDS = ("run", "doctor", "stats", "config", "demo")
+COMMANDS = ("run", "proxy", "doctor", "stats", "config", "demo", "bench")
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -25,10 +25,12 @@ EXIT_INTERRUPTED = 130
 EPILOG = """\
 examples:
   cachee run -- gunicorn app:app             any Python program, with the in-process L1
+  cachee proxy --upstream redis://cache:6379  any other language: the L1 as a server beside it
   cachee doctor redis://localhost:6379       what would work with this server
   cachee stats                               what the L1 of a running process has done
   cachee config                              every setting with default and meaning
   cachee demo                                the same API with and without, on real servers
+  cachee bench proxy                         the proxy beside the server and other proxies
 
 exit codes: 0 done, 1 done but the answer is no, 2 wrong usage or nothing to talk to
 """
@@ -67,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cachee",
-        description="An in-process L1 for redis-py and valkey-py that the server keeps coherent.",
+        description="An L1 for Redis and Valkey clients that the server keeps coherent.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

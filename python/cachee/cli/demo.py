@@ -6,12 +6,11 @@ import argparse
 import importlib
 import json
 import signal
-import sys
-import time
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 
-from cachee._errors import CacheeError, MissingExtraError
+from cachee._errors import MissingExtraError
+from cachee.cli.output import ProgressBar, check_writable
 
 SUMMARY = "the same API without and with cachee, on a real Valkey and PostgreSQL"
 EPILOG = """\
@@ -35,8 +34,6 @@ NEEDED = {
     "redis": "redis",
     "uvicorn": "uvicorn",
 }
-BAR_COLUMNS = 30
-BAR_INTERVAL_S = 0.1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,46 +94,14 @@ def run(arguments: argparse.Namespace) -> int:
         concurrency=arguments.concurrency,
     )
     if arguments.json is not None:
-        _check_writable(arguments.json)
+        check_writable("--json", arguments.json)
     signal.signal(signal.SIGTERM, _leave)
-    with Bar() as bar:
+    with ProgressBar() as bar:
         result = comparison.compare(settings, bar.show)
     print(report.as_text(result))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(report.as_json(result)) + "\n")
     return 1 if report.is_wrong(result) else 0
-
-
-class Bar:
-    """A progress bar on standard error, when that is a terminal."""
-
-    def __init__(self) -> None:
-        self._visible = sys.stderr.isatty()
-        self._next_s = 0.0
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._visible:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def show(self, what: str, done: int, of: int) -> None:
-        """Draw the bar, at most ten times a second."""
-        now_s = time.monotonic()
-        if not self._visible or now_s < self._next_s:
-            return
-        self._next_s = now_s + BAR_INTERVAL_S
-        filled = BAR_COLUMNS * done // max(1, of)
-        bar = "#" * filled + "." * (BAR_COLUMNS - filled)
-        sys.stderr.write(f"\r\x1b[K{what:<30} [{bar}] {done}/{of}" if of else f"\r\x1b[K{what} …")
-        sys.stderr.flush()
 
 
 def _installed(module: str) -> bool:
@@ -145,14 +110,6 @@ def _installed(module: str) -> bool:
     except ImportError:
         return False
     return True
-
-
-def _check_writable(file: Path) -> None:
-    """Find out before a minute is spent, not after."""
-    try:
-        file.open("a").close()
-    except OSError as error:
-        raise CacheeError(f"--json {file}: {error.strerror}") from error
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`cachee stats`: what the L1 of a running process has done."""
+"""`cachee stats`: what the L1 of a running process or proxy has done."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cachee._errors import ProcessNotFoundError
 from cachee._units import approximate_size
 from cachee.cli.output import print_json, print_table
 
-SUMMARY = "show what the L1 of a running process has done"
+SUMMARY = "show what the L1 of a running process or proxy has done"
 EPILOG = """\
-A process answers when it was started by `cachee run`, imported cachee.auto, or has the setting
-stats_socket = on; only processes of the same user are seen.
+A process answers when it is `cachee proxy`, was started by `cachee run`, imported cachee.auto, or
+has the setting stats_socket = on; only processes of the same user are seen.
 
 examples:
   cachee stats                 the only process there is, or the list of them
@@ -40,15 +40,16 @@ def run(arguments: argparse.Namespace) -> int:
     found = _ask([arguments.pid] if named else _stats_socket.running_processes(), skip=not named)
     if not found:
         raise ProcessNotFoundError(
-            "no process of this user answers; start one with `cachee run`, "
-            "import cachee.auto or set stats_socket = on"
+            "no process of this user answers; start one with `cachee run` or "
+            "`cachee proxy`, import cachee.auto or set stats_socket = on"
         )
     if arguments.json:
         print_json(found[0] if named else found)
         return 0
     if len(found) > 1 and not arguments.all:
         print("several processes answer; name one, or use --all:")
-        print_table([(str(each["pid"]), _one_line(each)) for each in found], indent=2)
+        rows = [(str(each["pid"]), each["kind"], _one_line(each)) for each in found]
+        print_table(rows, indent=2)
         return 0
     for position, snapshot in enumerate(found):
         if position:
@@ -71,28 +72,64 @@ def _one_line(snapshot: dict[str, Any]) -> str:
 
 
 def _print(snapshot: dict[str, Any]) -> None:
-    bypassed = sum(snapshot["bypasses"].values())
-    used, capacity = snapshot["weight_bytes"], snapshot["capacity_bytes"]
-    memory = f"{approximate_size(used)} of {approximate_size(capacity)}"
-    print(f"process {snapshot['pid']}, mode {snapshot['mode']}")
-    rows = [
-        ("reads", str(snapshot["reads"]), f"{snapshot['hit_rate']:.2%} served from the L1"),
-        ("hits", str(snapshot["hits"]), ""),
-        ("misses", str(snapshot["misses"]), "asked of the server and kept if it may be"),
-        ("joined", str(snapshot["coalesced"]), "waited for another's miss"),
-        ("bypassed", str(bypassed), "went to the store, by reason below"),
-        ("entries", str(snapshot["entries"]), memory),
-        ("stored", str(snapshot["stored"]), f"{snapshot['voided']} voided before they were stored"),
-        ("evicted", str(snapshot["evicted"]), "by the policy, to make room"),
-        ("expired", str(snapshot["expired"]), "by time"),
-        ("invalidated", str(snapshot["invalidated"]), "changed outside"),
-    ]
+    print(f"{snapshot['kind']} {snapshot['pid']}, mode {snapshot['mode']}")
+    rows = _l1_rows(snapshot)
+    if snapshot["kind"] == "proxy":
+        _print_addresses(snapshot)
+        rows = [*_client_rows(snapshot), *rows]
     print_table(rows, indent=2)
     for title, counts in (
         ("bypassed", snapshot["bypasses"]),
-        ("passed through", snapshot["pass_through"]),
+        ("passed through", snapshot.get("pass_through", {})),
     ):
         for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
             print(f"  {title} {count}: {reason}")
     for link in snapshot["links"]:
-        print(f"  link {link['server']}: {link['state']} {link['reason']}".rstrip())
+        described = (str(link.get(name, "")) for name in ("state", "reason"))
+        print(f"  link {link.get('server', '')}: {' '.join(described)}".rstrip())
+
+
+def _print_addresses(snapshot: dict[str, Any]) -> None:
+    state = "draining" if snapshot["draining"] else "ready"
+    if not snapshot["ready"]:
+        state = "the upstream does not answer"
+    print(f"  {' '.join(snapshot['listen'])} -> {snapshot['upstream']}: {state}")
+
+
+def _client_rows(snapshot: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What only a proxy counts: its uptime and every number the L1's rows do not show."""
+    shown = {*_L1_NUMBERS, "pid", "uptime_s", "hit_rate"}
+    rows = [("up", f"{snapshot['uptime_s']:.0f} s", "")]
+    rows += [
+        (name.replace("_", " "), str(value), "")
+        for name, value in snapshot.items()
+        if name not in shown and isinstance(value, int) and not isinstance(value, bool)
+    ]
+    return rows
+
+
+_L1_NUMBERS = frozenset(
+    {
+        *("reads", "hits", "misses", "coalesced", "entries", "stored", "voided", "evicted"),
+        *("expired", "invalidated", "weight_bytes", "capacity_bytes"),
+    }
+)
+
+
+def _l1_rows(snapshot: dict[str, Any]) -> list[tuple[str, str, str]]:
+    bypassed = sum(snapshot["bypasses"].values())
+    count = {name: snapshot.get(name, 0) for name in _L1_NUMBERS}
+    used, capacity = count["weight_bytes"], count["capacity_bytes"]
+    memory = f"{approximate_size(used)} of {approximate_size(capacity)}"
+    return [
+        ("reads", str(count["reads"]), f"{snapshot['hit_rate']:.2%} served from the L1"),
+        ("hits", str(count["hits"]), ""),
+        ("misses", str(count["misses"]), "asked of the server and kept if it may be"),
+        ("joined", str(count["coalesced"]), "waited for another's miss"),
+        ("bypassed", str(bypassed), "went to the store, by reason below"),
+        ("entries", str(count["entries"]), memory),
+        ("stored", str(count["stored"]), f"{count['voided']} voided before they were stored"),
+        ("evicted", str(count["evicted"]), "by the policy, to make room"),
+        ("expired", str(count["expired"]), "by time"),
+        ("invalidated", str(count["invalidated"]), "changed outside"),
+    ]

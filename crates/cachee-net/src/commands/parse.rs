@@ -1,5 +1,6 @@
 //! From the reply to `COMMAND` to the table.
 
+use super::policy::{RequestPolicy, ResponsePolicy};
 use super::spec::{Access, BeginSearch, FindKeys, KeySpec};
 use super::{Command, CommandTable};
 use crate::resp::{Node, Reader};
@@ -36,14 +37,22 @@ fn command(reader: &mut Reader<'_>, table: &mut CommandTable) -> Option<()> {
             b"write" => command.is_write = true,
             b"readonly" => command.is_read_only = true,
             b"blocking" => command.is_blocking = true,
+            b"admin" => command.is_admin = true,
             _ => {}
         }
     }
     let legacy = [reader.integer()?, reader.integer()?, reader.integer()?];
     reader.skip()?;
-    reader.skip()?;
     for _ in 0..reader.elements()? {
-        command.keys.extend(key_spec(reader)?);
+        let tip = reader.string()?;
+        if let Some(policy) = tip.strip_prefix(b"request_policy:") {
+            command.request = RequestPolicy::parse(policy);
+        } else if let Some(policy) = tip.strip_prefix(b"response_policy:") {
+            command.response = ResponsePolicy::parse(policy);
+        }
+    }
+    for _ in 0..reader.elements()? {
+        command.keys.push(key_spec(reader)?);
     }
     if command.keys.is_empty() {
         command.keys.extend(legacy_spec(legacy, command.is_write));
@@ -68,9 +77,7 @@ fn legacy_spec([first, last, step]: [i64; 3], is_write: bool) -> Option<KeySpec>
     })
 }
 
-/// One specification; the inner `None` for one that is not about keys.
-#[allow(clippy::option_option)] // unreadable is not the same as irrelevant
-fn key_spec(reader: &mut Reader<'_>) -> Option<Option<KeySpec>> {
+fn key_spec(reader: &mut Reader<'_>) -> Option<KeySpec> {
     let Node::Map(pairs) = reader.next()? else { return None };
     let mut spec = KeySpec {
         access: Access::Read,
@@ -78,7 +85,6 @@ fn key_spec(reader: &mut Reader<'_>) -> Option<Option<KeySpec>> {
         begin: BeginSearch::Unknown,
         find: FindKeys::Unknown,
     };
-    let mut is_key = true;
     for _ in 0..pairs {
         match reader.string()? {
             b"flags" => {
@@ -86,7 +92,7 @@ fn key_spec(reader: &mut Reader<'_>) -> Option<Option<KeySpec>> {
                     match reader.string()? {
                         b"RW" | b"OW" | b"RM" => spec.access = Access::Write,
                         b"incomplete" => spec.is_incomplete = true,
-                        b"not_key" => is_key = false,
+                        b"not_key" => spec.access = Access::Channel,
                         _ => {}
                     }
                 }
@@ -96,7 +102,7 @@ fn key_spec(reader: &mut Reader<'_>) -> Option<Option<KeySpec>> {
             _ => reader.skip()?,
         }
     }
-    Some(is_key.then_some(spec))
+    Some(spec)
 }
 
 /// `{type, spec: {…}}`, flat: every known member of `spec` is an integer but the keyword.

@@ -2,6 +2,9 @@
 //!
 //! The rules are those of the server's `getKeysUsingKeySpecs`.
 
+use std::iter::StepBy;
+use std::ops::Range;
+
 /// What a command does to the keys of one specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -9,6 +12,8 @@ pub(super) enum Access {
     Read,
     /// Writes, replaces or removes.
     Write,
+    /// Not a key (a sharded channel), but a cluster finds its node by it as by a key.
+    Channel,
 }
 
 /// Where the first key is looked for.
@@ -42,13 +47,19 @@ impl KeySpec {
         if self.is_incomplete {
             return None;
         }
+        keys.extend(self.positions(args)?.map(|at| args[at]));
+        Some(())
+    }
+
+    /// Where in `args` the keys are; all of them unless the specification is incomplete.
+    pub(super) fn positions(&self, args: &[&[u8]]) -> Option<StepBy<Range<usize>>> {
         let first = match &self.begin {
             BeginSearch::Index(index) => *index,
             BeginSearch::Keyword { keyword, start_from } => {
                 match keyword_at(args, keyword, *start_from) {
                     Some(at) => at + 1,
                     // An optional part of the command that is not there.
-                    None => return Some(()),
+                    None => return Some((0..0).step_by(1)),
                 }
             }
             BeginSearch::Unknown => return None,
@@ -65,12 +76,16 @@ impl KeySpec {
             }
             FindKeys::Unknown => return None,
         };
-        if step == 0 {
-            return None;
-        }
         // Fewer arguments than described: the server will refuse the command.
-        keys.extend(args.get(first..end).unwrap_or_default().iter().step_by(step));
-        Some(())
+        (step > 0).then(|| (first..end).step_by(step))
+    }
+
+    /// How many arguments belong to each key: two where a value follows it.
+    pub(super) fn step(&self) -> usize {
+        match self.find {
+            FindKeys::Range { step, .. } | FindKeys::KeyCount { step, .. } => step,
+            FindKeys::Unknown => 0,
+        }
     }
 }
 

@@ -85,6 +85,87 @@ fn reads_and_the_rest_are_told_apart() {
     }
 }
 
+fn words(line: &str) -> Vec<&[u8]> {
+    line.split(' ').map(str::as_bytes).collect()
+}
+
+#[test]
+fn all_keys_are_found_read_or_written() {
+    let table = table();
+    for (line, keys) in [
+        ("GET k", &["k"][..]),
+        ("COPY a b", &["a", "b"]),
+        ("ZUNIONSTORE d 2 a b WEIGHTS 1 2", &["d", "a", "b"]),
+        ("EVAL s 2 a b c", &["a", "b"]),
+        ("XREAD COUNT 2 STREAMS a b 0 0", &["a", "b"]),
+        ("OBJECT ENCODING k", &["k"]),
+        ("SPUBLISH channel m", &[]),
+        ("PING", &[]),
+    ] {
+        let args = words(line);
+        let keys: Vec<_> = keys.iter().map(|key| key.as_bytes()).collect();
+        assert_eq!(table.describe(&args).unwrap().keys(&args), Some(keys), "{line}");
+    }
+    for line in ["SORT k STORE d", "MIGRATE h 1 k 0 1", "LMPOP x a LEFT"] {
+        let args = words(line);
+        assert_eq!(table.describe(&args).unwrap().keys(&args), None, "{line}");
+    }
+    assert!(table.describe(&words("NOSUCH k")).is_none());
+    assert!(table.describe(&words("OBJECT NOSUCH k")).is_none());
+}
+
+#[test]
+fn a_node_is_found_by_any_known_key_or_channel() {
+    let table = table();
+    for (line, word) in [
+        ("SORT k BY w_* STORE d", Some("k")),
+        ("SPUBLISH channel m", Some("channel")),
+        ("SSUBSCRIBE channel other", Some("channel")),
+        ("EVAL s 1 k", Some("k")),
+        ("EVAL s 0 k", None),
+        ("XREAD STREAMS", None),
+        ("GET", None),
+        ("PUBLISH channel m", None),
+    ] {
+        let args = words(line);
+        let found = table.describe(&args).unwrap().routed_by(&args);
+        assert_eq!(found, word.map(str::as_bytes), "{line}");
+    }
+}
+
+#[test]
+fn what_can_be_taken_apart_is_keys_to_the_end() {
+    let table = table();
+    for (line, size) in [
+        ("MGET a b c", Some(1)),
+        ("MSET a 1 b 2", Some(2)),
+        ("MSET a 1 b", None),
+        ("MGET", None),
+        ("DEL a", Some(1)),
+        ("SET k v", None),
+        ("BLPOP a b 0", None),
+    ] {
+        let args = words(line);
+        assert_eq!(table.describe(&args).unwrap().group_size(&args), size, "{line}");
+    }
+}
+
+#[test]
+fn policies_and_flags_are_the_servers() {
+    let table = table();
+    let described = |line| table.describe(&words(line)).unwrap();
+    let policies = |line| (described(line).request(), described(line).response());
+    assert_eq!(policies("DBSIZE"), (RequestPolicy::AllShards, ResponsePolicy::Sum));
+    assert_eq!(policies("SCRIPT LOAD x"), (RequestPolicy::AllNodes, ResponsePolicy::AllSucceeded));
+    assert_eq!(policies("MGET a"), (RequestPolicy::MultiShard, ResponsePolicy::Default));
+    assert_eq!(policies("SCAN 0"), (RequestPolicy::Special, ResponsePolicy::Special));
+    assert_eq!(policies("GET a"), (RequestPolicy::Default, ResponsePolicy::Default));
+    assert!(table.is_blocking(&words("BLPOP a 0")) && !table.is_blocking(&words("LPOP a")));
+    assert!(described("cluster MEET h 1").is_admin());
+    assert!(!described("CLUSTER SLOTS").is_admin());
+    assert_eq!(described("Cluster Slots").name(), b"cluster|slots");
+}
+
 #[test]
 fn a_broken_description_is_refused_not_believed() {
     let frame = include_bytes!("../../tests/data/command-valkey-8.1.8.resp");

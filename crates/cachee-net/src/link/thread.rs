@@ -187,6 +187,8 @@ impl<V: LinkValue> Link<V> {
         if state.generation != connection.generation {
             return None;
         }
+        // Awake: whoever submits need not wake it, and least of all this thread itself.
+        state.is_thread_idle = false;
         let now_ms = clock::now_ms();
         state.time_out(&self.context(), now_ms, &mut completions);
         let is_stalled = self.is_stalled(&state, now_ms);

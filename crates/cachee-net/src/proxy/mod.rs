@@ -23,6 +23,7 @@
 //! - [`request`]: commands in bytes; [`resp2`]: cached replies for RESP2; [`admission`]: which keys.
 //! - `session`: one client's state machine, sans I/O. What may be answered when is argued there.
 //! - `worker`, `inbox`, `listen`, `output`: event loops and sockets.
+//! - `topology`: Cluster and Sentinel, where a command goes and what its replies become.
 //! - `shared`, `watch`: links by identity, the upstream's addresses, rights and commands.
 //!
 //! # Threads
@@ -49,6 +50,8 @@ pub mod request;
 pub mod resp2;
 mod session;
 mod shared;
+#[allow(dead_code)] // until the session asks it
+pub(crate) mod topology;
 mod watch;
 mod worker;
 

@@ -61,6 +61,11 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// What is not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// The next element; attributes before it are passed over.
     #[allow(clippy::should_implement_trait)] // an iterator would invite combinators over a tree
     #[inline]
@@ -76,6 +81,13 @@ impl<'a> Reader<'a> {
     /// Passes over one element with everything in it.
     pub fn skip(&mut self) -> Option<()> {
         self.skip_elements(1)
+    }
+
+    /// Passes over one element and returns its bytes, those of attributes before it included.
+    pub fn raw(&mut self) -> Option<&'a [u8]> {
+        let before = self.rest;
+        self.skip()?;
+        Some(&before[..before.len() - self.rest.len()])
     }
 
     /// Not recursive: a reader of bytes that nobody scanned must not run out of stack.
@@ -214,6 +226,15 @@ mod tests {
         }
         assert!(reader.is_at_end());
         assert_eq!(reader.next(), None);
+    }
+
+    #[test]
+    fn an_element_is_had_as_bytes() {
+        let mut reader = Reader::new(b"*2\r\n|1\r\n+a\r\n+b\r\n*1\r\n$-1\r\n:7\r\n");
+        assert_eq!(reader.next(), Some(Node::Array(2)));
+        assert_eq!(reader.raw(), Some(&b"|1\r\n+a\r\n+b\r\n*1\r\n$-1\r\n"[..]));
+        assert_eq!(reader.raw(), Some(&b":7\r\n"[..]));
+        assert_eq!(reader.raw(), None);
     }
 
     #[test]
