@@ -110,6 +110,7 @@ pub(crate) struct Session {
     inbound: Vec<u8>,
     /// The last of them is not whole.
     lacks_bytes: bool,
+    waits: bool,
     pub(crate) core: Core,
 }
 
@@ -149,6 +150,7 @@ impl Session {
             parser: RequestParser::new(),
             inbound: Vec::new(),
             lacks_bytes: true,
+            waits: false,
             core: Core {
                 place,
                 out: Output::default(),
@@ -206,6 +208,7 @@ impl Session {
         let limits = self.core.request_limits(context);
         let mut at = 0;
         self.lacks_bytes = false;
+        self.waits = false;
         while self.core.may_take(context) {
             match self.parser.parse(&buffer[at..], &limits) {
                 Parsed::Incomplete => {
@@ -216,18 +219,21 @@ impl Session {
                 Parsed::Command { consumed } => {
                     // One that has to wait is found again by the next parse.
                     if !self.core.command(context, &self.parser, &buffer[at..at + consumed]) {
+                        self.waits = true;
                         break;
                     }
                     at += consumed;
                 }
                 Parsed::Error(error) => {
                     context.counters.protocol_errors.add(1);
-                    self.core.expel(context, format!("-{error}\r\n").as_bytes());
+                    self.core.expel(context, format!("-ERR Protocol error: {error}\r\n").as_bytes());
                 }
             }
         }
+        let before = self.core.slots.len();
         self.core.submit(context);
         self.core.advance(context);
+        self.waits &= self.core.slots.len() == before;
         at
     }
 
@@ -246,7 +252,7 @@ impl Session {
 
     /// Commands are here that have not been taken.
     pub(crate) fn has_commands(&self) -> bool {
-        !self.inbound.is_empty() && !self.lacks_bytes
+        !self.inbound.is_empty() && !self.lacks_bytes && !self.waits
     }
 
     /// No more commands are taken; those taken are answered.
