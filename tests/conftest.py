@@ -30,6 +30,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--staleness-seed", type=int, default=1, help="seed of its schedule of faults (1)"
     )
+    parser.addoption(
+        "--differential-commands", type=int, help="commands of each differential run (short)"
+    )
+    parser.addoption("--differential-seed", type=int, default=1, help="seed of those runs (1)")
+    parser.addoption("--garbage-streams", type=int, help="garbage streams to compare (few)")
+    parser.addoption(
+        "--abuse", type=float, default=1.0, help="how many times as much of every abuse (1)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

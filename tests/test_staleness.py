@@ -8,7 +8,7 @@ import pytest
 import cachee
 from cachee.integrations.redis.views import View
 from tests.harness.relay_process import RelayProcess
-from tests.staleness.check import HIT_RATE_FLOOR, check
+from tests.staleness.check import HIT_RATE_FLOOR, Plan, check
 
 Mutation = Callable[[RelayProcess], contextlib.AbstractContextManager[None]]
 
@@ -17,7 +17,7 @@ def test_no_rule_is_broken(
     request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seconds = request.config.getoption("--staleness-seconds")
-    outcome = check(seconds, request.config.getoption("--staleness-seed"))
+    outcome = check(Plan(seconds, request.config.getoption("--staleness-seed")))
     with capsys.disabled():
         print(f"\n{outcome}")
     assert outcome.violations == []
@@ -26,6 +26,20 @@ def test_no_rule_is_broken(
     assert seconds < 30 or len({name for _, name in outcome.faults}) == 10, (
         "each fault at least once"
     )
+
+
+@pytest.mark.parametrize("every_connection", [False, True], ids=["links", "all"])
+def test_no_rule_is_broken_through_the_proxy(
+    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], every_connection: bool
+) -> None:
+    seconds = request.config.getoption("--staleness-seconds") / 4
+    seed = request.config.getoption("--staleness-seed")
+    outcome = check(Plan(seconds, seed, through="proxy", every_connection=every_connection))
+    with capsys.disabled():
+        print(f"\n{outcome}")
+    assert outcome.violations == []
+    assert outcome.hit_rate > HIT_RATE_FLOOR, "too few hits: the run does not count"
+    assert outcome.here.writes > 10 * seconds
 
 
 def _on_the_wire(action: str) -> Mutation:
@@ -57,7 +71,15 @@ MUTATIONS: dict[str, tuple[Mutation, frozenset[str]]] = {
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_rule_broken_on_purpose_is_found(name: str) -> None:
     mutate, expected = MUTATIONS[name]
-    outcome = check(20, 1, faults=False, stop_at=expected, mutate=mutate)
+    outcome = check(Plan(20, 1, faults=False, stop_at=expected), mutate)
     assert expected & outcome.kinds, f"{outcome}"
     assert outcome.seconds < 20
     assert cachee.stats().mode == "off"
+
+
+@pytest.mark.parametrize("name", ["pushes are lost", "the expiry of keys is not known"])
+def test_a_rule_broken_on_purpose_is_found_through_the_proxy(name: str) -> None:
+    mutate, expected = MUTATIONS[name]
+    outcome = check(Plan(20, 1, faults=False, stop_at=expected, through="proxy"), mutate)
+    assert expected & outcome.kinds, f"{outcome}"
+    assert outcome.seconds < 20

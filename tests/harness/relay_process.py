@@ -49,7 +49,7 @@ ACTIONS: dict[str, Callable[[Connection], None]] = {
 
 
 class RelayProcess:
-    """A relay in a process of its own, which acts on all its links at once."""
+    """A relay in a process of its own, which acts on all its links (or connections) at once."""
 
     def __init__(self, upstream: tuple[str, int]):
         command = [
@@ -73,6 +73,10 @@ class RelayProcess:
         """Does it to every link there is now; how many those were."""
         return self._order(action)
 
+    def do_to_all(self, action: str) -> int:
+        """Does it to every connection there is now, links or not; how many those were."""
+        return self._order(f"all {action}")
+
     def always(self, action: str) -> int:
         """Does it to every link, also to those to come."""
         return self._order(f"always {action}")
@@ -91,17 +95,17 @@ class RelayProcess:
 
 
 def _main(host: str, port: str) -> None:
-    """Serves one relay, steered by lines on stdin; each acts on every link at that moment."""
+    """Serves one relay, steered by lines on stdin; each acts on what there is at that moment."""
     with Relay((host, int(port))) as relay:
         print(relay.port, flush=True)
         for line in sys.stdin:
             words = line.split()
             if words[0] == "always":
                 relay.on_link = ACTIONS[words[1]]
-            targets = relay.links()
             with relay.lock:
-                for link in targets:
-                    ACTIONS[words[-1]](link)
+                targets = list(relay.connections) if words[0] == "all" else relay.links()
+                for each in targets:
+                    ACTIONS[words[-1]](each)
             relay.wake()
             print(len(targets), flush=True)
 

@@ -22,5 +22,11 @@ a write that is delayed and then overtaken would break the order of versions wit
 Cost: none for the product; a run says nothing unless most reads were hits, so the hit rate is
 printed, and a run below 80 % does not count.
 
+With `--through proxy` the same readers and writers are plain clients of one `cachee proxy`. There
+is one L1 then, so more is owed: what was acknowledged to any of its clients is what every later
+read of any of them gives. `--every-connection` lets the faults hit the proxy's private connections
+too; calls they end fail, and a write that failed is made again with the same version.
+
     python -m tests.staleness --seconds 600 --seed 7
+    python -m tests.staleness --seconds 600 --seed 7 --through proxy --every-connection
 """

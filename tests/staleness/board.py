@@ -10,6 +10,7 @@ from typing import Any
 
 KEYS = 60
 WRITERS = 5
+TASK_WRITER, FOREIGN_WRITER, PROCESS_WRITER = 2, 3, 4
 KINDS = ("string", "hash", "several", "expiring")
 RING = 4096
 MAX_STALENESS_S = 1.0
@@ -91,8 +92,15 @@ class Report:
 class Checker:
     """Judges every read of one process."""
 
-    def __init__(self, board: Board, stop: threading.Event, stop_at: frozenset[str] = frozenset()):
+    def __init__(
+        self,
+        board: Board,
+        stop: threading.Event,
+        stop_at: frozenset[str] = frozenset(),
+        shared_writers: frozenset[int] = frozenset(),
+    ):
         self.board, self.stop = board, stop
+        self._shared_writers = shared_writers
         self.report = Report()
         self._seen = [0] * KEYS
         self._stop_at = stop_at
@@ -108,7 +116,7 @@ class Checker:
         if version < floor:
             self._violated("monotonic", f"key {key}: {version} after {floor}")
         if version < own:
-            self._violated("own write", f"key {key}: {version} after writing {own}")
+            self._violated("own write", f"key {key}: {version} after {own} was acknowledged")
         superseded = self.board.superseded(key, version)
         if superseded is not None and began > superseded:
             age = began - superseded
@@ -124,6 +132,10 @@ class Checker:
 
     def floor(self, key: int) -> int:
         return self._seen[key]
+
+    def owed(self, key: int) -> int:
+        """What every reader owes its writer: with one L1 for all, what was acknowledged by now."""
+        return self.board.latest(key) if writer_of(key) in self._shared_writers else 0
 
     def _violated(self, kind: str, text: str) -> None:
         self.report.kinds[kind] += 1

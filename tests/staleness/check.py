@@ -11,14 +11,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cachee
 from tests.harness.relay_process import RelayProcess
 from tests.harness.servers import Server
-from tests.staleness.board import KEYS, MAX_STALENESS_S, Board, Checker, Report, kind_of
+from tests.staleness.board import (
+    KEYS,
+    MAX_STALENESS_S,
+    PROCESS_WRITER,
+    Board,
+    Checker,
+    Report,
+    kind_of,
+)
 from tests.staleness.faults import Faults
-from tests.staleness.work import PROCESS_WRITER, Work
+from tests.staleness.places import PLACES, SECOND_PROCESS, Place
+from tests.staleness.work import Work
 
 HIT_RATE_FLOOR = 0.8
 
@@ -50,17 +57,21 @@ class Outcome:
 
     @property
     def hit_rate(self) -> float:
-        return min(self.here.hit_rate, self.there.hit_rate)
+        """The lower one of the processes that have an L1."""
+        both = (self.here, self.there)
+        return min(each.hit_rate for each in both if each is self.here or each.hits + each.misses)
 
     def __str__(self) -> str:
         both = (self.here, self.there)
         counted = Counter(name for _, name in self.faults)
         faults = ", ".join(f"{name} {count}" for name, count in sorted(counted.items()))
+        alone = not self.there.hits + self.there.misses
+        second = " for all" if alone else f", second process {self.there.hit_rate:.2%}"
         lines = [
             f"staleness checker, {self.seconds:.0f} s, seed {self.seed}",
             f"  reads       {sum(each.reads for each in both)}",
             f"  hits        {sum(each.hits for each in both)}",
-            f"  hit rate    {self.here.hit_rate:.2%}, second process {self.there.hit_rate:.2%}",
+            f"  hit rate    {self.here.hit_rate:.2%}{second}",
             f"  writes      {sum(each.writes for each in both)}",
             f"  failures    {sum(each.failures for each in both)}  (calls the faults ended)",
             f"  faults      {len(self.faults)}  {faults}",
@@ -70,14 +81,16 @@ class Outcome:
         return "\n".join(lines + [f"    {each}" for each in self.violations])
 
 
-def _counted(report: Report, before: Any) -> Report:
-    after = cachee.stats()
-    report.hits, report.misses = after.hits - before.hits, after.misses - before.misses
+def _counted(report: Report, place: Place, before: tuple[int, int]) -> Report:
+    after = place.counted()
+    report.hits, report.misses = after[0] - before[0], after[1] - before[1]
     return report
 
 
 @contextlib.contextmanager
-def _second_process(port: int, board: Path, seed: int) -> Iterator["subprocess.Popen[str]"]:
+def _second_process(
+    port: int, board: Path, seed: int, through: str
+) -> Iterator["subprocess.Popen[str]"]:
     command = [
         sys.executable,
         "-m",
@@ -86,6 +99,7 @@ def _second_process(port: int, board: Path, seed: int) -> Iterator["subprocess.P
         str(port),
         str(board),
         str(seed),
+        through,
     ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
@@ -101,15 +115,23 @@ def _report_of(process: "subprocess.Popen[str]") -> Report:
     return Report(**{**content, "kinds": Counter(content["kinds"])})
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made of; `stop_at` names what to end it for."""
+
+    seconds: float
+    seed: int
+    faults: bool = True
+    stop_at: frozenset[str] = frozenset()
+    through: str = "process"
+    every_connection: bool = False
+
+
 def check(
-    seconds: float,
-    seed: int,
-    *,
-    faults: bool = True,
-    stop_at: frozenset[str] = frozenset(),
+    plan: Plan,
     mutate: Callable[[RelayProcess], contextlib.AbstractContextManager[None]] | None = None,
 ) -> Outcome:
-    """One run. `mutate` breaks something on purpose, `stop_at` names what to end the run for."""
+    """One run. `mutate` breaks something on purpose."""
     options = {"appendonly": "yes", "auto-aof-rewrite-percentage": "0"}
     server, stop = Server(options=options), threading.Event()
     with tempfile.TemporaryDirectory(prefix="cachee-") as directory:
@@ -120,8 +142,8 @@ def check(
         broken = mutate(relay) if mutate is not None else contextlib.nullcontext()
         try:
             _load(server, board)
-            with broken, _installed():
-                return _run(server, relay, board, path, stop, seconds, seed, faults, stop_at)
+            with broken, PLACES[plan.through](relay.port) as place:
+                return _run(plan, place, server, relay, board, path, stop)
         finally:
             stop.set()
             relay.close()
@@ -139,53 +161,43 @@ def _load(server: Server, board: Board) -> None:
         board.note(key, 1, time.monotonic(), 1e12)
 
 
-@contextlib.contextmanager
-def _installed() -> Iterator[None]:
-    cachee.install(max_staleness=f"{MAX_STALENESS_S * 1000:.0f}ms")
-    try:
-        yield
-    finally:
-        cachee.uninstall()
-
-
 def _run(
+    plan: Plan,
+    place: Place,
     server: Server,
     relay: RelayProcess,
     board: Board,
     path: Path,
     stop: threading.Event,
-    seconds: float,
-    seed: int,
-    faults: bool,
-    stop_at: frozenset[str],
 ) -> Outcome:
-    checker = Checker(board, stop, stop_at)
-    before, began = cachee.stats(), time.monotonic()
-    with _second_process(relay.port, path, seed) as process:
-        work = Work(relay.port, board, stop, checker, seed)
+    checker = Checker(board, stop, plan.stop_at, place.shared_writers)
+    before, began = place.counted(), time.monotonic()
+    with _second_process(place.port, path, plan.seed, plan.through) as process:
+        work = Work(place.port, board, stop, checker, plan.seed)
         work.start(readers=3, writers=[0, 1], tasks=4, foreign=server)
-        schedule = Faults(server, relay, stop, seed)
-        if faults:
-            schedule.run(began + seconds)
+        schedule = Faults(server, relay, stop, plan.seed, every_connection=plan.every_connection)
+        if plan.faults:
+            schedule.run(began + plan.seconds)
         else:
-            stop.wait(seconds)
+            stop.wait(plan.seconds)
         stop.set()
         work.join()
         there = _report_of(process)
     elapsed = time.monotonic() - began
-    return Outcome(_counted(checker.report, before), there, schedule.done, elapsed, seed)
+    here = _counted(checker.report, place, before)
+    return Outcome(here, there, schedule.done, elapsed, plan.seed)
 
 
-def work_as_second_process(port: str, path: str, seed: str) -> None:
+def work_as_second_process(port: str, path: str, seed: str, through: str) -> None:
     """Reads and writes until standard input ends, then prints the report."""
     stop, board = threading.Event(), Board(Path(path))
-    checker = Checker(board, stop)
-    with _installed():
-        before = cachee.stats()
+    with SECOND_PROCESS[through](int(port)) as place:
+        checker = Checker(board, stop, shared_writers=place.shared_writers)
+        before = place.counted()
         work = Work(int(port), board, stop, checker, int(seed) + 1)
         work.start(readers=2, writers=[PROCESS_WRITER])
         sys.stdin.read()
         stop.set()
         work.join()
-        report = _counted(checker.report, before)
+        report = _counted(checker.report, place, before)
     print(json.dumps(report.__dict__))

@@ -26,9 +26,18 @@ return #kept
 class Faults:
     """The seeded schedule of what goes wrong."""
 
-    def __init__(self, server: Server, relay: RelayProcess, stop: threading.Event, seed: int):
+    def __init__(
+        self,
+        server: Server,
+        relay: RelayProcess,
+        stop: threading.Event,
+        seed: int,
+        *,
+        every_connection: bool = False,
+    ):
         self._server, self._relay, self._stop = server, relay, stop
         self._choice = random.Random(seed)
+        self._act = relay.do_to_all if every_connection else relay.do
         self.done: list[tuple[float, str]] = []
         self._actions: dict[str, Callable[[], None]] = {
             "link cut": lambda: self._links("cut"),
@@ -54,17 +63,17 @@ class Faults:
             self._stop.wait(self._choice.uniform(0.8, 2.5))
 
     def _links(self, action: str) -> None:
-        self._relay.do(action)
+        self._act(action)
 
     def _hold(self) -> None:
-        self._relay.do("hold")
+        self._act("hold")
         self._stop.wait(self._choice.uniform(0.1, 1.8))
-        self._relay.do("flow")
+        self._act("flow")
 
     def _fragment(self) -> None:
-        self._relay.do("fragment")
+        self._act("fragment")
         self._stop.wait(0.5)
-        self._relay.do("flow")
+        self._act("flow")
 
     def _tolerant(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(ServerError, OSError):

@@ -13,9 +13,16 @@ import valkey
 
 from tests.harness.resp import ServerError, Wire
 from tests.harness.servers import Server
-from tests.staleness.board import KEYS, Board, Checker, kind_of, writer_of
+from tests.staleness.board import (
+    FOREIGN_WRITER,
+    KEYS,
+    TASK_WRITER,
+    Board,
+    Checker,
+    kind_of,
+    writer_of,
+)
 
-TASK_WRITER, FOREIGN_WRITER, PROCESS_WRITER = 2, 3, 4
 WRITE_PAUSE_S = 0.012
 FAILURE_PAUSE_S = 0.004
 
@@ -157,13 +164,14 @@ class Work:
         with self._client(at) as client:
             while not self._stop.is_set():
                 key = choice.randrange(KEYS)
-                floor, began = self._checker.floor(key), time.monotonic()
+                floor, own = self._checker.floor(key), self._checker.owed(key)
+                began = time.monotonic()
                 try:
                     value = read_sync(client, key, choice)
                 except FAILURES:
                     self._failed()
                     continue
-                self._checker.judge(key, value, began, floor)
+                self._checker.judge(key, value, began, floor, own)
 
     def _failed(self) -> None:
         self._checker.report.failures += 1
@@ -207,14 +215,15 @@ class Work:
         while not self._stop.is_set():
             for _ in range(50):
                 key = choice.randrange(KEYS)
-                floor, began = self._checker.floor(key), time.monotonic()
+                floor, own = self._checker.floor(key), self._checker.owed(key)
+                began = time.monotonic()
                 try:
                     value = await read_async(client, key, choice)
                 except FAILURES:
                     self._checker.report.failures += 1
                     await asyncio.sleep(FAILURE_PAUSE_S)
                     continue
-                self._checker.judge(key, value, began, floor)
+                self._checker.judge(key, value, began, floor, own)
             await asyncio.sleep(0)
 
     async def _write_task(self, client: Any) -> None:

@@ -70,9 +70,7 @@ def test_alive_as_long_as_the_process(port, subject):
         (ProxySnapshot(ready=True, draining=True), 503, "draining\n"),
     ],
 )
-def test_ready_while_the_upstream_answers_and_nothing_drains(
-    port, subject, snapshot, status, says
-):
+def test_ready_while_the_upstream_answers_and_nothing_drains(port, subject, snapshot, status, says):
     subject.now = snapshot
     assert ask(port, "/readyz")[::2] == (status, says)
 
@@ -129,7 +127,9 @@ def test_a_head_is_a_get_without_the_body(port, path):
     assert head[2] == ""
 
 
-@pytest.mark.parametrize("request_", [b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET /" + b"x" * 70_000])
+@pytest.mark.parametrize(
+    "request_", [b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET /" + b"x" * 70_000]
+)
 def test_garbage_is_a_bad_request_and_the_next_is_served(port, request_):
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(request_)

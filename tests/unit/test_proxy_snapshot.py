@@ -14,7 +14,7 @@ from tests.harness.native_proxy import NativeProxy
 ORIGIN = Origin("redis://app:***@h:6379", "run-1")
 NAMES = [
     ("default", 0, [b"GET", b"user:42"]),
-    ("app", 3, [b"HGET", b"\x00\xff\r\n\"", "schlüssel".encode()]),
+    ("app", 3, [b"HGET", b'\x00\xff\r\n"', "schlüssel".encode()]),
 ]
 
 

@@ -1,0 +1,61 @@
+"""Where the L1 is: in each process under the client library, or in one proxy for all of them."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import cachee
+from tests.harness.proxies import proxy
+from tests.staleness.board import FOREIGN_WRITER, MAX_STALENESS_S, WRITERS
+
+_MAX_STALENESS = f"{MAX_STALENESS_S * 1000:.0f}ms"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The port clients connect to, what was counted, and whose writes all readers see at once."""
+
+    port: int
+    counted: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    shared_writers: frozenset[int] = frozenset()
+
+
+@contextlib.contextmanager
+def in_process(upstream_port: int) -> Iterator[Place]:
+    """cachee under this process's clients."""
+
+    def counted() -> tuple[int, int]:
+        now = cachee.stats()
+        return now.hits, now.misses
+
+    cachee.install(max_staleness=_MAX_STALENESS)
+    try:
+        yield Place(upstream_port, counted)
+    finally:
+        cachee.uninstall()
+
+
+SHARED_WRITERS = frozenset(range(WRITERS)) - {FOREIGN_WRITER}
+
+
+@contextlib.contextmanager
+def in_proxy(upstream_port: int) -> Iterator[Place]:
+    """`cachee proxy`; the clients are plain ones, and every writer but the foreign one is its."""
+    upstream = f"redis://127.0.0.1:{upstream_port}"
+    with proxy("--max-staleness", _MAX_STALENESS, upstream=upstream) as running:
+
+        def counted() -> tuple[int, int]:
+            now = running.stats()
+            return int(now["hits"]), int(now["misses"])
+
+        yield Place(running.port, counted, SHARED_WRITERS)
+
+
+@contextlib.contextmanager
+def at_a_proxy(port: int) -> Iterator[Place]:
+    """A further process's view of the proxy that another one has started and counts for."""
+    yield Place(port, shared_writers=SHARED_WRITERS)
+
+
+PLACES = {"process": in_process, "proxy": in_proxy}
+SECOND_PROCESS = {"process": in_process, "proxy": at_a_proxy}
