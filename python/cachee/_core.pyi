@@ -235,7 +235,10 @@ class Proxy:
         """Whether the upstream answers. Never waits."""
 
     def stats(self) -> dict[str, object]:
-        """Numbers by name, and "links": one dict a connection of the proxy's own."""
+        """Numbers by name, and "links": one dict a connection of the proxy's own.
+
+        RuntimeError once it is closed.
+        """
 
     def hot_keys(self, count: int) -> list[tuple[str, int, list[bytes]]]:
         """User, database and the words of the reads that are answered most, at most `count`."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from cachee import _core, _proxy_settings, _stats_socket, embedded
-from cachee._errors import CacheeError, MissingExtraError, SettingsError
+from cachee._errors import CacheeError, MissingExtraError, NotAvailableError, SettingsError
 from cachee._proxy_settings import ProxySettings
 from cachee._settings import Settings
 from cachee._snapshot import ProxySnapshot
@@ -96,6 +96,8 @@ def serve(
         limits = descriptors.fit(own, say)
         proxy = _open(make or _core.Proxy, upstream, own, native_settings(settings, limits))
         stack.callback(proxy.close)
+        if own.snapshot and not hasattr(proxy, "hot_keys"):
+            raise NotAvailableError("snapshot, the warm restart,")
         server = Server(proxy, signals, own, settings.mode, upstream.shown, say)
         admin = ""
         if own.admin:
@@ -173,12 +175,11 @@ class Server:
 
     def snapshot(self) -> ProxySnapshot:
         """Everything counted so far. Safe from any thread."""
-        stats = self._proxy.stats()
-        numbers = {
-            name: value
-            for name, value in stats.items()
-            if isinstance(value, int) and not isinstance(value, bool)
-        }
+        try:
+            stats = self._proxy.stats()
+        except RuntimeError:  # closed: the process is about to end
+            stats = {}
+        links = cast("list[Mapping[str, object]]", stats.pop("links", []))
         return ProxySnapshot(
             mode=self._mode,
             pid=os.getpid(),
@@ -188,9 +189,8 @@ class Server:
             draining=self._draining,
             listen=tuple(self._proxy.addresses),
             upstream=self._upstream,
-            counted=numbers,
-            bypasses=cast("Mapping[str, int]", stats.get("bypasses") or {}),
-            links=tuple(cast("list[Mapping[str, object]]", stats.get("links") or [])),
+            counted=cast("Mapping[str, int]", stats),
+            links=tuple(links),
         )
 
     def run(self, reread: Callable[[], ProxySettings]) -> int:

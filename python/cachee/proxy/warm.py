@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 from cachee import _core
 from cachee._proxy_settings import ProxySettings
@@ -37,7 +36,7 @@ class WarmSet:
         self._save_at_s = time.monotonic() + SAVE_INTERVAL_S
         self._names: list[snapshot.HotKey] = []
         try:
-            self._names = snapshot.read(self._path, snapshot.Origin(self._upstream))
+            self._names = snapshot.read(self._path, self._upstream)
         except snapshot.SnapshotError as error:
             say(f"snapshot {self._path} is not used: {error}")
 
@@ -57,10 +56,8 @@ class WarmSet:
         names = self._proxy.hot_keys(snapshot.NAMES_MAX)
         if not names:
             return
-        links = cast("list[Mapping[str, object]]", self._proxy.stats().get("links") or [{}])
-        run = str(links[0].get("run", ""))
         try:
-            snapshot.write(self._path, snapshot.Origin(self._upstream, run), names)
+            snapshot.write(self._path, self._upstream, names)
             self._failed = ""
         except OSError as error:
             reason = error.strerror or str(error)
