@@ -37,6 +37,8 @@ mod backoff;
 mod connection;
 mod flight;
 pub(crate) mod inbound;
+#[cfg(any(test, feature = "model"))]
+pub(crate) mod model;
 mod outcome;
 mod slot;
 mod state;

@@ -182,7 +182,7 @@ impl State {
     }
 
     fn may_submit(&self, config: &LinkConfig, key: &[u8], now_ms: u64) -> Result<(), BypassReason> {
-        if self.connection.is_none() {
+        if self.generation == NO_CONNECTION {
             return Err(match self.status {
                 LinkStatus::Connecting => BypassReason::Connecting,
                 LinkStatus::Unsupported { .. } => BypassReason::Unsupported,

@@ -55,6 +55,9 @@ pub(crate) mod topology;
 mod watch;
 mod worker;
 
+#[cfg(any(test, feature = "model"))]
+pub use session::model;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;

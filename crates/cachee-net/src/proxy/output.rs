@@ -128,6 +128,25 @@ impl Output {
         Ok(true)
     }
 
+    /// What a socket that takes `most` bytes would have been given.
+    #[cfg(any(test, feature = "model"))]
+    pub(crate) fn take(&mut self, most: usize) -> Vec<u8> {
+        let mut taken = Vec::new();
+        while let Some(chunk) = self.chunks.front() {
+            let bytes = &chunk.bytes()[self.sent..];
+            let count = bytes.len().min(most - taken.len());
+            taken.extend_from_slice(&bytes[..count]);
+            self.sent += count;
+            self.len -= count;
+            if self.sent < chunk.bytes().len() {
+                break;
+            }
+            self.sent = 0;
+            self.chunks.pop_front();
+        }
+        taken
+    }
+
     /// Gives the output a buffer to begin with, so that an idle connection holds none.
     #[inline]
     pub(crate) fn prepare(&mut self, pool: &mut Pool) {

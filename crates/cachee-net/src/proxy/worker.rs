@@ -68,7 +68,8 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     inbox: Arc<Inbox>,
     poll: Poll,
-    clients: Slab<Client>,
+    /// Boxed: what many clients have taken is given back when they are gone.
+    clients: Slab<Box<Client>>,
     /// Clients with work left over from their turn.
     due: Vec<usize>,
     serial: u64,
@@ -230,7 +231,7 @@ impl Worker {
         let place = Ticket { worker, client, serial, sequence: 0, part: 0 };
         let config = &self.shared.config;
         let session = Session::new(place, config.login.as_ref(), config.link.db);
-        entry.insert(Client {
+        entry.insert(Box::new(Client {
             session,
             transport,
             upstream: Upstream::None,
@@ -240,7 +241,7 @@ impl Worker {
             active_ms: clock::coarse_ms(),
             blocked_ms: None,
             is_due: false,
-        });
+        }));
         self.shared.counters[self.number].clients_accepted.add(1);
         self.make_due(client);
     }

@@ -70,6 +70,15 @@ impl Note {
         )
     }
 
+    /// Adds the keys that it reads.
+    pub(super) fn add_reads(&self, keys: &mut Vec<u64>) {
+        match self {
+            Self::Read(key_hash) => keys.push(*key_hash),
+            Self::Reads(key_hashes) => keys.extend_from_slice(key_hashes),
+            _ => {}
+        }
+    }
+
     /// The reply has to be seen whole before it is passed on.
     fn needs_whole(&self) -> bool {
         matches!(self, Self::Confirmations { .. } | Self::Info | Self::Queued)
@@ -328,6 +337,7 @@ impl Core {
         self.first += self.slots.len() as u64;
         self.slots.clear();
         self.reading.clear();
+        self.passing.clear();
         self.wanted.clear();
         self.opaque = 0;
         self.upstream.expected.clear();

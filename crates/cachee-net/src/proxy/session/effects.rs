@@ -1,7 +1,7 @@
 //! What commands change: in the L1, and in the connection itself.
 
 use super::answers::Note;
-use super::state::{Special, special};
+use super::state::{Special, behind, special};
 use super::{Command, Core, Ending};
 use crate::cacheable::cacheable;
 use crate::commands::Effect;
@@ -185,18 +185,20 @@ impl Core {
             // Without `MULTI`: errors.
             Special::Exec | Special::Discard => Change::Discard,
             Special::Watch => {
-                self.state.watched = Some(self.first + self.slots.len() as u64);
+                self.state.watched = Some(self.next_sequence());
                 self.forward(context, command, Note::None);
                 return true;
             }
             Special::Unwatch => Change::Unwatch,
             Special::Tracking => {
                 let is_off = words.get(2).is_some_and(|word| word.eq_ignore_ascii_case(b"OFF"));
-                self.state.tracks |= !is_off;
+                if !is_off {
+                    self.state.tracked = Some(self.next_sequence());
+                }
                 Change::Tracking { is_off }
             }
             Special::ReadOnly => {
-                self.state.is_read_only = true;
+                self.state.read_only = Some(self.next_sequence());
                 self.forward(context, command, Note::None);
                 return true;
             }
@@ -342,8 +344,15 @@ impl Core {
             Note::None | Note::Info | Note::Confirmations { .. } => {}
             Note::Read(key_hash) => {
                 store.invalidate(key_hash);
+                self.forget_passing(&[key_hash]);
             }
-            Note::Reads(key_hashes) | Note::Waited(key_hashes) => {
+            Note::Reads(key_hashes) => {
+                for &key_hash in &key_hashes {
+                    store.invalidate(key_hash);
+                }
+                self.forget_passing(&key_hashes);
+            }
+            Note::Waited(key_hashes) => {
                 for &key_hash in &key_hashes {
                     store.invalidate(key_hash);
                 }
@@ -428,7 +437,7 @@ impl Core {
             Change::Reset => {
                 self.is_resetting = false;
                 if !is_error {
-                    self.state.reset();
+                    self.state.reset(sequence);
                     self.state.login = context.login.cloned();
                     self.state.db = context.db;
                     self.forget_feed();
@@ -439,8 +448,12 @@ impl Core {
             Change::Exec(transaction) => self.executed(context, transaction, sequence, frame),
             Change::Discard if !is_error => self.leave_multi(sequence),
             Change::Unwatch if !is_error => self.unwatch(sequence),
-            Change::Tracking { is_off: true } if !is_error => self.state.tracks = false,
-            Change::ReadWrite if !is_error => self.state.is_read_only = false,
+            Change::Tracking { is_off: true } if !is_error => {
+                self.state.tracked = behind(self.state.tracked, sequence);
+            }
+            Change::ReadWrite if !is_error => {
+                self.state.read_only = behind(self.state.read_only, sequence);
+            }
             _ => {}
         }
     }
@@ -473,9 +486,7 @@ impl Core {
 
     /// What was watched before this command is watched no longer.
     fn unwatch(&mut self, sequence: u64) {
-        if self.state.watched.is_some_and(|watched| watched < sequence) {
-            self.state.watched = None;
-        }
+        self.state.watched = behind(self.state.watched, sequence);
     }
 
     fn forget_feed(&mut self) {

@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn only_the_usual_form_is_taken() {
         let bytes = b"*2\r\n$3\r\nget\r\n$4\r\nuser\r\n*2\r\n";
-        assert_eq!(plain_get(bytes), Some((&b"user"[..], 27)));
-        assert_eq!(plain_get(b"*2\r\n$3\r\nGET\r\n$12\r\nabcdefghijkl\r\n").unwrap().1, 36);
+        assert_eq!(plain_get(bytes), Some((&b"user"[..], 23)));
+        assert_eq!(plain_get(b"*2\r\n$3\r\nGET\r\n$12\r\nabcdefghijkl\r\n").unwrap().1, 32);
         for bytes in [
             &b""[..],
             b"*2\r\n$3\r\nGET\r\n",

@@ -27,7 +27,10 @@
 //! order otherwise, and the client could read its own future.
 //!
 //! A read that took the client's own connection may have seen more than the L1 holds: its key is
-//! dropped before the reply is passed on, so that nobody reads backwards.
+//! dropped before the reply is passed on, so that nobody reads backwards. For the same reason a
+//! read behind an unanswered one of its key goes where that one went: to the client's own
+//! connection (`passing`), or, while it is not known which way the link's read will end, nowhere
+//! yet (`reading`).
 //!
 //! # What ends a connection
 //!
@@ -38,8 +41,12 @@
 mod answers;
 mod effects;
 mod gets;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 mod reads;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -135,6 +142,8 @@ pub(crate) struct Core {
     wanted: Vec<Wanted>,
     /// Keys of reads that the link has not ended.
     reading: Vec<u64>,
+    /// Keys of reads that the client's own connection has not answered.
+    passing: Vec<u64>,
     /// Unanswered commands behind which the L1 does not answer.
     opaque: usize,
     /// After the answer to `RESET` the proxy's own login comes first.
@@ -165,6 +174,7 @@ impl Session {
                 feed_asked_ms: 0,
                 wanted: Vec::new(),
                 reading: Vec::new(),
+                passing: Vec::new(),
                 opaque: 0,
                 is_resetting: false,
                 has_piped_write: false,
@@ -267,16 +277,6 @@ impl Session {
             self.core.ending = Ending::AfterReplies;
         }
     }
-
-    /// Held for this client, output excluded.
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.inbound.capacity() + self.core.upstream.inbound.capacity()
-    }
-
-    /// Nothing is half received and nothing half answered.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.inbound.is_empty() && self.core.slots.is_empty() && self.core.out.is_empty()
-    }
 }
 
 impl Core {
@@ -293,6 +293,12 @@ impl Core {
     /// Every command taken so far is answered and the answers are written.
     pub(crate) fn is_answered(&self) -> bool {
         self.slots.is_empty() && self.out.is_empty()
+    }
+
+    /// Commands not answered yet.
+    #[cfg(any(test, feature = "model"))]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.slots.len()
     }
 
     /// No room for replies: nothing more is to be read from the upstream.
@@ -354,11 +360,17 @@ impl Core {
         }
         if self.multi.is_none() && self.opaque == 0 && self.state.is_plain() {
             if let Some(found) = cacheable(words) {
+                if self.is_reading(context, &words[1..2]) {
+                    return false;
+                }
                 context.counters.commands.add(1);
                 self.read_one(context, command, found);
                 return true;
             }
             if words.len() > 1 && words[0].eq_ignore_ascii_case(b"MGET") {
+                if self.is_reading(context, &words[1..]) {
+                    return false;
+                }
                 context.counters.commands.add(1);
                 self.read_keys(context, command);
                 return true;
@@ -408,13 +420,18 @@ impl Core {
     }
 
     fn push(&mut self, slot: Slot) -> u64 {
-        if let Slot::Upstream { note, .. } = &slot
-            && note.is_opaque()
-        {
-            self.opaque += 1;
+        if let Slot::Upstream { note, .. } = &slot {
+            self.opaque += usize::from(note.is_opaque());
+            note.add_reads(&mut self.passing);
         }
+        let sequence = self.next_sequence();
         self.slots.push_back(slot);
-        self.first + self.slots.len() as u64 - 1
+        sequence
+    }
+
+    /// Of the next slot.
+    fn next_sequence(&self) -> u64 {
+        self.first + self.slots.len() as u64
     }
 
     /// A reply of our own, in its turn.

@@ -113,7 +113,8 @@ impl Core {
         command.write(&mut encoded);
         let slot = ReadSlot { form, key_hash, command: encoded };
         let sequence = self.push(Slot::Read(Box::new(slot)));
-        self.want(sequence, 0, found.shape, key_hash, words);
+        self.reading.push(key_hash);
+        self.wanted.push(Wanted::new(sequence, 0, found.shape, key_hash, words));
     }
 
     /// Answers from the L1, in its turn.
@@ -181,8 +182,12 @@ impl Core {
         let slot =
             KeysSlot { parts, left, is_resp3, key_hashes: key_hashes.clone(), command: encoded };
         let sequence = self.push(Slot::Keys(Box::new(slot)));
+        // All of them: one part refused, and the whole is read anew, later.
+        self.reading.extend_from_slice(&key_hashes);
         for at in missing {
-            self.want(sequence, at as u32, found.shape, key_hashes[at], &[b"GET", keys[at]]);
+            let words: [&[u8]; 2] = [b"GET", keys[at]];
+            let part = Wanted::new(sequence, at as u32, found.shape, key_hashes[at], &words);
+            self.wanted.push(part);
         }
     }
 
@@ -192,10 +197,12 @@ impl Core {
         if context.mode == Mode::Off
             || (form.found.resp2 == Resp2Shape::Unknown && !form.is_resp3)
             || !context.admission.admits(key)
+            || self.is_passing(context, key)
         {
             return false;
         }
-        if self.feed.is_none() && context.now_ms >= self.feed_asked_ms + FEED_RETRY_MS {
+        let may_ask = context.now_ms >= self.feed_asked_ms + FEED_RETRY_MS;
+        if self.feed.is_none() && may_ask && self.is_accepted(context) {
             self.feed_asked_ms = context.now_ms;
             self.feed = context.host.feed(&self.identity());
         }
@@ -216,11 +223,6 @@ impl Core {
     ) {
         context.counters.bypassed.add(key_hashes.len() as u64);
         self.forward(context, command, Note::Reads(key_hashes));
-    }
-
-    fn want(&mut self, sequence: u64, part: u32, shape: u32, key_hash: u64, words: &[&[u8]]) {
-        self.reading.push(key_hash);
-        self.wanted.push(Wanted::new(sequence, part, shape, key_hash, words));
     }
 
     /// Hands the turn's misses to the link, in one write.
@@ -343,14 +345,11 @@ impl Core {
 
     fn end_part(&mut self, context: &Context<'_>, at: usize, part: usize, end: Outcome) {
         let Some(Slot::Keys(slot)) = self.slots.get_mut(at) else { return };
-        let key_hash = slot.key_hashes[part];
         slot.left -= 1;
         if let Outcome::Reply(frame) = end {
             slot.parts[part] = Some(frame);
         }
-        let is_done = slot.left == 0;
-        self.forget_reading(key_hash);
-        if !is_done {
+        if slot.left > 0 {
             return;
         }
         let Slot::Keys(slot) =
@@ -358,6 +357,7 @@ impl Core {
         else {
             return;
         };
+        slot.key_hashes.iter().for_each(|&key_hash| self.forget_reading(key_hash));
         // One part refused (a value of another type, say): the server answers the whole.
         if slot.parts.iter().any(Option::is_none) {
             return self.carry(context, at, slot.command, Note::Reads(slot.key_hashes));
@@ -371,11 +371,35 @@ impl Core {
     fn carry(&mut self, context: &Context<'_>, at: usize, command: Vec<u8>, note: Note) {
         context.counters.bypassed.add(1);
         let sequence = self.first + at as u64;
+        note.add_reads(&mut self.passing);
         self.slots[at] = Slot::Upstream { note, reply: None };
         self.open_upstream(context);
         context.counters.forwarded.add(1);
         self.upstream.expected.push_back(super::answers::Expected::Slot(sequence));
         self.upstream.out.extend_owned(command);
+    }
+
+    /// A read of one of these keys is under way in the link.
+    #[inline]
+    pub(super) fn is_reading(&self, context: &Context<'_>, keys: &[&[u8]]) -> bool {
+        let store = context.host.store();
+        !self.reading.is_empty()
+            && keys.iter().any(|key| self.reading.contains(&store.key_hash(key)))
+    }
+
+    /// A read of this key is under way on the client's own connection.
+    #[inline]
+    fn is_passing(&self, context: &Context<'_>, key: &[u8]) -> bool {
+        !self.passing.is_empty() && self.passing.contains(&context.host.store().key_hash(key))
+    }
+
+    /// So many of these keys' reads are answered by the client's own connection.
+    pub(super) fn forget_passing(&mut self, key_hashes: &[u64]) {
+        for key_hash in key_hashes {
+            if let Some(at) = self.passing.iter().position(|passing| passing == key_hash) {
+                self.passing.swap_remove(at);
+            }
+        }
     }
 
     fn forget_reading(&mut self, key_hash: u64) {

@@ -108,9 +108,10 @@ pub(super) struct State {
     pub(super) channels: u64,
     pub(super) patterns: u64,
     pub(super) shards: u64,
-    /// The client tracks for itself: its reads must be seen by the server.
-    pub(super) tracks: bool,
-    pub(super) is_read_only: bool,
+    /// The same of `CLIENT TRACKING ON`: the client's reads must be seen by the server.
+    pub(super) tracked: Option<u64>,
+    /// The same of `READONLY`.
+    pub(super) read_only: Option<u64>,
     /// Bytes only.
     pub(super) is_pipe: bool,
 }
@@ -121,20 +122,27 @@ impl State {
     pub(super) fn is_plain(&self) -> bool {
         !(self.in_multi
             || self.watched.is_some()
-            || self.tracks
-            || self.is_read_only
+            || self.tracked.is_some()
+            || self.read_only.is_some()
             || self.is_pipe
             || self.is_subscribed())
     }
 
     #[inline]
     pub(super) fn is_subscribed(&self) -> bool {
-        self.channels + self.patterns + self.shards > 0
+        self.channels > 0 || self.patterns > 0 || self.shards > 0
     }
 
-    /// What `RESET` leaves, before the proxy's own login and database are set again.
-    pub(super) fn reset(&mut self) {
-        *self = Self { is_pipe: self.is_pipe, ..Self::default() };
+    /// What the `RESET` of this sequence leaves, before the proxy's own login and database are set
+    /// again. Commands behind it may have been taken already.
+    pub(super) fn reset(&mut self, sequence: u64) {
+        *self = Self {
+            is_pipe: self.is_pipe,
+            watched: behind(self.watched, sequence),
+            tracked: behind(self.tracked, sequence),
+            read_only: behind(self.read_only, sequence),
+            ..Self::default()
+        };
     }
 
     pub(super) fn subscriptions(&self, kind: Kind) -> u64 {
@@ -144,6 +152,11 @@ impl State {
             Kind::Shard => self.shards,
         }
     }
+}
+
+/// What a command of an earlier sequence than this set is set no longer.
+pub(super) fn behind(set: Option<u64>, sequence: u64) -> Option<u64> {
+    set.filter(|&set| set > sequence)
 }
 
 /// A message or confirmation of the subscription protocol.
