@@ -240,12 +240,6 @@ class Proxy:
         RuntimeError once it is closed.
         """
 
-    def hot_keys(self, count: int) -> list[tuple[str, int, list[bytes]]]:
-        """User, database and the words of the reads that are answered most, at most `count`."""
-
-    def warm(self, names: Sequence[tuple[str, int, list[bytes]]]) -> None:
-        """Load these in the background, at a bounded rate, as far as the users are known."""
-
 def install_method(
     cls: type, name: str, original: Callable[..., object], *, asynchronous: bool
 ) -> object:

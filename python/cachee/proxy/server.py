@@ -32,7 +32,7 @@ from cachee.proxy import descriptors, url
 from cachee.proxy.admin import AdminEndpoint
 from cachee.proxy.signals import Signals
 from cachee.proxy.systemd import Notifier
-from cachee.proxy.warm import WarmSet
+from cachee.proxy.warm import NamesHotKeys, WarmSet
 
 EXIT_CUT_OFF = 1
 PATHS = ("tls_cert", "tls_key", "tls_client_ca", "upstream_ca", "upstream_cert", "upstream_key")
@@ -96,8 +96,6 @@ def serve(
         limits = descriptors.fit(own, say)
         proxy = _open(make or _core.Proxy, upstream, own, native_settings(settings, limits))
         stack.callback(proxy.close)
-        if own.snapshot and not hasattr(proxy, "hot_keys"):
-            raise NotAvailableError("snapshot, the warm restart,")
         server = Server(proxy, signals, own, settings.mode, upstream.shown, say)
         admin = ""
         if own.admin:
@@ -171,7 +169,7 @@ class Server:
         self._started_s = time.monotonic()
         self._draining = False
         self._notifier = Notifier()
-        self._warm_set = WarmSet(proxy, own, upstream, say) if own.snapshot else None
+        self._warm_set = _warm_set(proxy, own, upstream, say) if own.snapshot else None
 
     def snapshot(self) -> ProxySnapshot:
         """Everything counted so far. Safe from any thread."""
@@ -277,6 +275,14 @@ def _open(
         raise CacheeError(f"cannot listen on {error}") from None
     except ValueError as error:
         raise CacheeError(str(error)) from None
+
+
+def _warm_set(
+    native: object, own: ProxySettings, upstream: str, say: Callable[[str], None]
+) -> WarmSet:
+    if not isinstance(native, NamesHotKeys):
+        raise NotAvailableError("snapshot, the warm restart,")
+    return WarmSet(native, own, upstream, say)
 
 
 def _check_files(own: ProxySettings) -> None:

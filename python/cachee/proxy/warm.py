@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-from cachee import _core
 from cachee._proxy_settings import ProxySettings
 from cachee.proxy import snapshot
 
@@ -14,7 +14,21 @@ SAVE_INTERVAL_S = 60.0
 WARM_POLL_S = 0.2
 EMBEDDED = "embedded"
 
-__all__ = ["WarmSet"]
+__all__ = ["NamesHotKeys", "WarmSet"]
+
+
+@runtime_checkable
+class NamesHotKeys(Protocol):
+    """What a native half must offer for a warm restart."""
+
+    def is_ready(self) -> bool:
+        """Whether the upstream answers."""
+
+    def hot_keys(self, count: int) -> list[snapshot.HotKey]:
+        """The reads that are answered most, at most `count`."""
+
+    def warm(self, names: list[snapshot.HotKey]) -> None:
+        """Load these in the background, at a bounded rate, as far as the users are known."""
 
 
 class WarmSet:
@@ -22,7 +36,7 @@ class WarmSet:
 
     def __init__(
         self,
-        proxy: _core.Proxy,
+        proxy: NamesHotKeys,
         own: ProxySettings,
         upstream: str,
         say: Callable[[str], None],
