@@ -235,13 +235,10 @@ class Proxy:
         """Whether the upstream answers. Never waits."""
 
     def stats(self) -> dict[str, object]:
-        """Numbers by name, and "links": one dict a connection of the proxy's own."""
+        """Numbers by name, and "links": one dict a connection of the proxy's own.
 
-    def hot_keys(self, count: int) -> list[tuple[str, int, list[bytes]]]:
-        """User, database and the words of the reads that are answered most, at most `count`."""
-
-    def warm(self, names: Sequence[tuple[str, int, list[bytes]]]) -> None:
-        """Load these in the background, at a bounded rate, as far as the users are known."""
+        RuntimeError once it is closed.
+        """
 
 def install_method(
     cls: type, name: str, original: Callable[..., object], *, asynchronous: bool

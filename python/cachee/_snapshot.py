@@ -6,8 +6,10 @@ the same names; `kind` tells them apart where a program reads them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import cast
 
 __all__ = ["LinkSnapshot", "ProxySnapshot", "Snapshot"]
 
@@ -95,8 +97,7 @@ class ProxySnapshot:
     """What a proxy has done since it started.
 
     `counted` holds the native half's numbers under their names (`clients`, `commands`, `hits`, …),
-    `bypasses` counts, by reason, cacheable reads that the upstream was asked for all the same, and
-    `links` has one mapping for each connection of the proxy's own.
+    `links` one mapping for each connection of the proxy's own, with its state.
 
     >>> ProxySnapshot(counted={"hits": 9, "misses": 1}).hit_rate
     0.9
@@ -111,14 +112,23 @@ class ProxySnapshot:
     listen: tuple[str, ...] = ()
     upstream: str = ""
     counted: Mapping[str, int] = field(default_factory=dict)
-    bypasses: Mapping[str, int] = field(default_factory=dict)
     links: tuple[Mapping[str, object], ...] = ()
 
     @property
     def reads(self) -> int:
-        """Cacheable reads of all clients, the bypassed ones included."""
-        asked = sum(self.counted.get(name, 0) for name in ("hits", "misses", "coalesced"))
-        return asked + sum(self.bypasses.values())
+        """Cacheable reads of all clients, the bypassed ones included.
+
+        As in `Snapshot.reads`, one that a link gave back counts as a miss and as bypassed.
+        """
+        return sum(self.counted.get(name, 0) for name in ("hits", "misses", "bypassed"))
+
+    @property
+    def bypasses(self) -> dict[str, int]:
+        """Reads that a link gave back, by reason."""
+        counts: Counter[str] = Counter()
+        for link in self.links:
+            counts.update(cast("Mapping[str, int]", link.get("bypassed", {})))
+        return {reason: count for reason, count in counts.items() if count}
 
     @property
     def hit_rate(self) -> float:
@@ -140,6 +150,6 @@ class ProxySnapshot:
             **self.counted,
             "reads": self.reads,
             "hit_rate": round(self.hit_rate, 6),
-            "bypasses": dict(self.bypasses),
+            "bypasses": self.bypasses,
             "links": [dict(link) for link in self.links],
         }

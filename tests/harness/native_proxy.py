@@ -8,12 +8,23 @@ class NativeProxy:
 
     def __init__(self, *, listen, upstream, settings):
         self.given = {"listen": listen, "upstream": upstream, "settings": settings}
-        self.addresses = [each.replace(":0", ":45123") for each in listen]
+        self.addresses = [
+            f"unix:{path}" if scheme == "unix" else f"{scheme}://{host}:{port or 45123}"
+            for scheme, host, port, path in listen
+        ]
         self.reloads = []
         self.warmed = []
         self.hot = []
-        self.counted = {"clients": 2, "hits": 9, "misses": 1, "bypasses": {"not cacheable": 3}}
-        self.links = [{"server": "127.0.0.1:6379/0", "state": "ready", "reason": "", "run": "abc"}]
+        self.counted = {"clients": 2, "hits": 9, "misses": 1, "bypassed": 3}
+        self.links = [
+            {
+                "user": "",
+                "db": 0,
+                "state": "ready",
+                "reason": "valkey 8",
+                "bypassed": {"expired": 1},
+            }
+        ]
         self.answering = True
         self.all_gone = threading.Event()
         self.all_gone.set()

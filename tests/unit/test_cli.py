@@ -1,13 +1,15 @@
 """The command line without servers: help, exit codes, errors, what is printed."""
 
 import json
+import socket
 
 import pytest
 
 from cachee import cli, doctor
+from cachee._proxy_settings import TABLE as PROXY_TABLE
 from cachee._resp import parse_url
 from cachee._settings import TABLE
-from cachee._snapshot import Snapshot
+from cachee._snapshot import ProxySnapshot, Snapshot
 from cachee.cli import run, stats
 
 
@@ -79,6 +81,56 @@ def test_config_of_an_unknown_setting(capsys, monkeypatch, tmp_path):
     assert "did you mean max_age?" in err
 
 
+def test_config_has_the_proxys_settings_without_its_password(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CACHEE_UPSTREAM", "redis://app:secret@cache:1")
+    code, out, _ = call(capsys, "config")
+    assert code == 0
+    assert all(f"\n{name} = " in out for name in PROXY_TABLE)
+    assert 'upstream = "redis://app:***@cache:1"' in out
+    assert "secret" not in out + call(capsys, "config", "--json")[1]
+
+
+def test_run_has_no_settings_of_the_proxy(capsys):
+    for command, offered in (("run", False), ("proxy", True)):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        text = capsys.readouterr().out
+        assert ("--upstream" in text, "--max-age" in text) == (offered, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--listen", "127.0.0.1:6380"], "listen = '127.0.0.1:6380' (from a flag): allowed is "),
+        (["--upstream", "redis://:sec/ret@h"], "upstream = 'redis://:***@h' (from a flag)"),
+        (["--max-clients", "many"], "max_clients = 'many' (from a flag): allowed is a whole"),
+        (["--max-age", "ages"], "max_age = 'ages' (from a flag)"),
+        (["--tls-cert", "/absent", "--upstream", "redis://h"], "No such file"),
+    ],
+)
+def test_a_proxy_that_is_told_something_wrong_says_so_in_a_line(
+    capsys, monkeypatch, tmp_path, flags, says
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, "proxy", *flags)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("cachee proxy: ")
+    assert says in err
+
+
+def test_a_port_in_use_is_wrong_usage(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        listen = f"tcp://127.0.0.1:{port}"
+        code, _, err = call(
+            capsys, "proxy", "--listen", listen, "--upstream", "redis://127.0.0.1:1"
+        )
+    assert code == 2
+    assert f"cannot listen on {listen}: " in err
+
+
 def test_run_needs_a_command_and_right_settings(capsys):
     assert call(capsys, "run")[0] == 2
     code, _, err = call(capsys, "run", "--max-age", "ages", "--", "python")
@@ -141,6 +193,18 @@ def test_stats_of_this_process(capsys, monkeypatch, tmp_path):
     assert "bypassed 98: link down" in out
     assert tmp_path.joinpath(f"cachee-{__import__('os').getuid()}").stat().st_mode & 0o077 == 0
     assert stats.SUMMARY
+
+
+def test_stats_of_several_say_of_what_kind_each_is(capsys, monkeypatch):
+    snapshots = {1: Snapshot(pid=1), 2: ProxySnapshot(pid=2, counted={"hits": 3, "misses": 1})}
+    monkeypatch.setattr(stats._stats_socket, "running_processes", lambda: [1, 2])
+    monkeypatch.setattr(stats._stats_socket, "ask", lambda pid: snapshots[pid].as_dict())
+    code, out, _ = call(capsys, "stats")
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert ["1", "process", "0.0%", "of", "0", "reads"] in lines
+    assert ["2", "proxy", "75.0%", "of", "4", "reads"] in lines
+    assert call(capsys, "stats", "--all")[0] == 0
 
 
 def test_doctor_of_an_address_that_cannot_be_one(capsys):

@@ -179,6 +179,38 @@ def test_only_the_edges_import_the_command_line_and_the_demo() -> None:
     assert found == []
 
 
+def test_the_proxy_stands_on_the_base_alone() -> None:
+    """It knows no client library's hooks; a process under cachee knows its addresses only."""
+    upwards, inwards = [], []
+    for name, tree in _modules():
+        inside = name.startswith("proxy/")
+        for imported in _imports(tree):
+            if inside and re.match(
+                r"cachee\.(integrations|cli|auto|_engine|_lifecycle)\b", imported
+            ):
+                upwards.append(f"{name} imports {imported}")
+            if re.match(r"cachee\.proxy\b", imported) and not inside and name != "cli/proxy.py":
+                inwards.append((name, imported))
+    assert upwards == []
+    addresses = {"cachee.proxy", "cachee.proxy.url", "cachee.proxy.url.redact"}
+    assert {imported for _, imported in inwards} <= addresses
+    assert {name for name, _ in inwards} <= {"_proxy_settings.py", "_sources.py"}
+
+
+def test_the_proxys_addresses_stand_on_nothing() -> None:
+    tree = ast.parse((PACKAGE / "proxy" / "url.py").read_text())
+    ours = {imported for imported in _imports(tree) if imported.startswith("cachee")}
+    assert ours == {"cachee._errors", "cachee._errors.SettingsError"}
+
+
+def test_importing_cachee_imports_no_server() -> None:
+    from tests.harness import scripts
+
+    servers = {"http.server", "socketserver", "cachee.proxy.server", "cachee.proxy.admin"}
+    program = f"import sys, cachee, cachee.auto\nprint(sorted({servers!r} & set(sys.modules)))\n"
+    assert scripts.succeeds(scripts.call(scripts.python(program))) == "[]\n"
+
+
 def test_importing_cachee_imports_nothing_optional() -> None:
     from tests.harness import scripts
 

@@ -4,13 +4,14 @@ import http.client
 import json
 import re
 import socket
+from dataclasses import asdict
 
 import pytest
 
-from cachee import CacheeError
+from cachee import CacheeError, _core
 from cachee._snapshot import ProxySnapshot
 from cachee.proxy import admin, metrics
-from cachee.proxy.url import Admin
+from cachee.proxy.url import Admin, parse_upstream
 from tests.harness.waiting import until
 
 SNAPSHOT = ProxySnapshot(
@@ -21,9 +22,11 @@ SNAPSHOT = ProxySnapshot(
     ready=True,
     listen=("tcp://127.0.0.1:6380",),
     upstream="redis://:***@h:6379",
-    counted={"clients": 2, "clients_total": 5, "hits": 9, "misses": 1, "later": 4},
-    bypasses={'odd "reason"\n': 3},
-    links=({"server": "h:6379/0", "state": "ready"}, {"server": "h:6379/1", "state": "down"}),
+    counted={"clients": 2, "clients_accepted": 5, "hits": 9, "misses": 1, "later": 4},
+    links=(
+        {"user": "", "db": 0, "state": "ready", "bypassed": {'odd "reason"\n': 2, "expired": 0}},
+        {"user": "app", "db": 1, "state": "down", "bypassed": {'odd "reason"\n': 1}},
+    ),
 )
 SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*\})? ([0-9.]+)')
 
@@ -98,11 +101,23 @@ def test_metrics_are_what_prometheus_reads(port):
     assert all(name.startswith("cachee_") for name in types)
     assert all((kind == "counter") == name.endswith("_total") for name, kind in types.items())
     assert seen["cachee_hits_total", None] == 9
-    assert seen["cachee_clients_connected", None] == 2
+    assert seen["cachee_clients", None] == 2
     assert seen["cachee_ready", None] == 1
-    assert seen["cachee_bypasses_total", r'{reason="odd \"reason\"\n"}'] == 3
-    assert seen["cachee_link_up", '{link="1",server="h:6379/1"}'] == 0
+    assert seen["cachee_link_bypassed_total", r'{reason="odd \"reason\"\n"}'] == 3
+    assert seen["cachee_links", '{state="down"}'] == 1
+    assert seen["cachee_links", '{state="connecting"}'] == 0
     assert seen["cachee_build_info", '{version="1.2.3"}'] == 1
+
+
+def test_every_number_of_the_native_half_has_a_row():
+    upstream = asdict(parse_upstream("redis://127.0.0.1:1"))
+    listen = [("tcp", "127.0.0.1", 0, "")]
+    proxy = _core.Proxy(listen=listen, upstream=upstream, settings={"threads": 1})
+    try:
+        numbers = {name for name, value in proxy.stats().items() if isinstance(value, int)}
+    finally:
+        proxy.close()
+    assert numbers <= set(metrics.METRICS)
 
 
 def test_a_number_without_a_row_is_shown_all_the_same():
@@ -147,7 +162,7 @@ def test_a_connection_too_many_is_told_so_at_once(port):
     finally:
         for connection in idle:
             connection.close()
-    until(lambda: ask(port, "/healthz")[0] == 200)
+    until(lambda: ask(port, "/healthz")[0] == 200, "a place that is free again")
 
 
 def test_a_slow_request_is_cut_off(monkeypatch, subject):

@@ -8,10 +8,10 @@ import pytest
 
 from cachee._proxy_settings import ProxySettings
 from cachee.proxy import snapshot, warm
-from cachee.proxy.snapshot import Origin, SnapshotError
+from cachee.proxy.snapshot import SnapshotError
 from tests.harness.native_proxy import NativeProxy
 
-ORIGIN = Origin("redis://app:***@h:6379", "run-1")
+UPSTREAM = "redis://app:***@h:6379"
 NAMES = [
     ("default", 0, [b"GET", b"user:42"]),
     ("app", 3, [b"HGET", b'\x00\xff\r\n"', "schlüssel".encode()]),
@@ -24,55 +24,54 @@ def path(tmp_path):
 
 
 def test_what_is_written_is_read_back(path):
-    assert snapshot.write(path, ORIGIN, NAMES) == 2
-    assert snapshot.read(path, ORIGIN) == NAMES
-    assert snapshot.read(path, Origin(ORIGIN.upstream, "run-2")) == NAMES
+    assert snapshot.write(path, UPSTREAM, NAMES) == 2
+    assert snapshot.read(path, UPSTREAM) == NAMES
 
 
 def test_the_header_says_what_it_is(path):
-    snapshot.write(path, ORIGIN, NAMES)
+    snapshot.write(path, UPSTREAM, NAMES)
     header = json.loads(path.read_bytes().splitlines()[0])
     assert (header["format"], header["version"]) == ("cachee hot keys", 1)
-    assert (header["upstream"], header["run"], header["count"]) == (*vars(ORIGIN).values(), 2)
+    assert (header["upstream"], header["count"]) == (UPSTREAM, 2)
 
 
 def test_only_its_owner_may_read_it(path):
-    snapshot.write(path, ORIGIN, NAMES)
+    snapshot.write(path, UPSTREAM, NAMES)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert os.listdir(path.parent) == ["hot"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_no_file_is_no_names(path):
-    assert snapshot.read(path, ORIGIN) == []
+    assert snapshot.read(path, UPSTREAM) == []
 
 
 def test_a_write_that_fails_leaves_the_file_and_nothing_else(path, monkeypatch):
-    snapshot.write(path, ORIGIN, NAMES)
+    snapshot.write(path, UPSTREAM, NAMES)
 
     def fail(_descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
-        snapshot.write(path, ORIGIN, NAMES[:1])
+        snapshot.write(path, UPSTREAM, NAMES[:1])
     monkeypatch.undo()
-    assert snapshot.read(path, ORIGIN) == NAMES
-    assert os.listdir(path.parent) == ["hot"]
+    assert snapshot.read(path, UPSTREAM) == NAMES
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_what_an_earlier_write_left_is_no_obstacle(path):
     path.with_name("hot.new").write_text("half")
-    snapshot.write(path, ORIGIN, NAMES)
-    assert snapshot.read(path, ORIGIN) == NAMES
+    snapshot.write(path, UPSTREAM, NAMES)
+    assert snapshot.read(path, UPSTREAM) == NAMES
 
 
 def test_it_is_bounded(path, monkeypatch):
     monkeypatch.setattr(snapshot, "NAMES_MAX", 3)
     names = [("default", 0, [b"GET", b"%d" % number]) for number in range(10)]
-    assert snapshot.write(path, ORIGIN, names) == 3
+    assert snapshot.write(path, UPSTREAM, names) == 3
     huge = ("default", 0, [b"GET", b"x" * snapshot.NAME_BYTES_MAX])
-    assert snapshot.write(path, ORIGIN, [huge, names[0]]) == 1
-    assert snapshot.read(path, ORIGIN) == [names[0]]
+    assert snapshot.write(path, UPSTREAM, [huge, names[0]]) == 1
+    assert snapshot.read(path, UPSTREAM) == [names[0]]
 
 
 def changed(path, **header):
@@ -107,25 +106,25 @@ def with_body(path, body):
     ],
 )
 def test_a_foreign_or_damaged_file_is_not_used(path, spoil, says):
-    snapshot.write(path, ORIGIN, NAMES)
+    snapshot.write(path, UPSTREAM, NAMES)
     spoil(path)
     with pytest.raises(SnapshotError, match=says):
-        snapshot.read(path, ORIGIN)
+        snapshot.read(path, UPSTREAM)
 
 
 def test_a_directory_is_not_used(tmp_path):
     with pytest.raises(SnapshotError, match="directory"):
-        snapshot.read(tmp_path, ORIGIN)
+        snapshot.read(tmp_path, UPSTREAM)
 
 
 def make(path, say, upstream="redis://h:6379"):
     own = ProxySettings(snapshot=str(path), upstream=upstream)
-    proxy = NativeProxy(listen=["tcp://h:1"], upstream=upstream, settings={})
+    proxy = NativeProxy(listen=[], upstream={}, settings={})
     return proxy, warm.WarmSet(proxy, own, upstream, say)
 
 
 def test_names_of_the_last_run_are_handed_over_once_the_upstream_answers(path):
-    snapshot.write(path, Origin("redis://h:6379"), NAMES)
+    snapshot.write(path, "redis://h:6379", NAMES)
     said = []
     proxy, warm_set = make(path, said.append)
     proxy.answering = False
@@ -145,14 +144,13 @@ def test_a_file_that_cannot_be_used_is_said_and_replaced(path):
     assert said == [f"snapshot {path} is not used: it is not a file of hot keys"]
     proxy.hot = NAMES
     warm_set.save()
-    assert snapshot.read(path, Origin("redis://h:6379")) == NAMES
-    assert json.loads(path.read_bytes().splitlines()[0])["run"] == "abc"
+    assert snapshot.read(path, "redis://h:6379") == NAMES
 
 
 def test_nothing_hot_leaves_the_file_as_it_was(path):
-    snapshot.write(path, Origin("redis://h:6379"), NAMES)
+    snapshot.write(path, "redis://h:6379", NAMES)
     make(path, print)[1].save()
-    assert snapshot.read(path, Origin("redis://h:6379")) == NAMES
+    assert snapshot.read(path, "redis://h:6379") == NAMES
 
 
 def test_a_failing_write_is_said_once(tmp_path):
@@ -167,7 +165,7 @@ def test_a_failing_write_is_said_once(tmp_path):
 
 def test_no_password_and_no_value_is_written(path):
     own = ProxySettings(snapshot=str(path), upstream="redis://app:secret@h:6379")
-    proxy = NativeProxy(listen=[], upstream=own.upstream, settings={})
+    proxy = NativeProxy(listen=[], upstream={}, settings={})
     proxy.hot = NAMES
     warm.WarmSet(proxy, own, "redis://app:***@h:6379", print).save()
     assert b"secret" not in path.read_bytes()

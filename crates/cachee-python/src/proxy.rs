@@ -92,7 +92,6 @@ impl Proxy {
         let report = py.detach(|| running.report());
         let stats = PyDict::new(py);
         stats.set_item("clients", report.clients)?;
-        stats.set_item("ready", report.is_ready)?;
         for (name, count) in report.counters {
             stats.set_item(name, count)?;
         }
@@ -105,12 +104,10 @@ impl Proxy {
             ("invalidated", store.invalidated),
             ("coalesced", store.coalesced),
             ("voided", store.voided),
-            ("bypassed_write_in_flight", store.bypass_write_in_flight),
-            ("bypassed_write_hot", store.bypass_write_hot),
-            ("bypassed_too_large", store.bypass_too_large),
+            ("leases", store.leases),
             ("entries", store.entries),
-            ("memory_bytes", store.weight_bytes),
-            ("max_memory_bytes", store.capacity_bytes),
+            ("weight_bytes", store.weight_bytes),
+            ("capacity_bytes", store.capacity_bytes),
         ] {
             stats.set_item(name, value)?;
         }
@@ -127,15 +124,15 @@ fn link_dict(py: Python<'_>, link: LinkReport) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("user", link.user)?;
     dict.set_item("db", link.db)?;
-    let (status, text) = match link.status {
+    let (state, reason) = match link.status {
         LinkStatus::Connecting => ("connecting", String::new()),
         LinkStatus::Ready { server, version, .. } => ("ready", format!("{server} {version}")),
         LinkStatus::Down { reason } => ("down", reason),
         LinkStatus::Unsupported { reason } => ("unsupported", reason),
         LinkStatus::Closed => ("closed", String::new()),
     };
-    dict.set_item("status", status)?;
-    dict.set_item("text", text)?;
+    dict.set_item("state", state)?;
+    dict.set_item("reason", reason)?;
     dict.set_item("is_serving", link.is_serving)?;
     let statistics = link.statistics;
     dict.set_item("in_flight", statistics.in_flight)?;

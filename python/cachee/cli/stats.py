@@ -85,8 +85,13 @@ def _print(snapshot: dict[str, Any]) -> None:
         for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
             print(f"  {title} {count}: {reason}")
     for link in snapshot["links"]:
-        described = (str(link.get(name, "")) for name in ("state", "reason"))
-        print(f"  link {link.get('server', '')}: {' '.join(described)}".rstrip())
+        print(f"  link {_link_name(link)}: {link['state']} {link['reason']}".rstrip())
+
+
+def _link_name(link: dict[str, Any]) -> str:
+    if "server" in link:
+        return str(link["server"])
+    return f"of {link['user'] or 'the default user'}, database {link['db']}"
 
 
 def _print_addresses(snapshot: dict[str, Any]) -> None:
@@ -110,14 +115,14 @@ def _client_rows(snapshot: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 _L1_NUMBERS = frozenset(
     {
-        *("reads", "hits", "misses", "coalesced", "entries", "stored", "voided", "evicted"),
-        *("expired", "invalidated", "weight_bytes", "capacity_bytes"),
+        *("reads", "hits", "misses", "coalesced", "bypassed", "entries", "stored", "voided"),
+        *("evicted", "expired", "invalidated", "weight_bytes", "capacity_bytes"),
     }
 )
 
 
 def _l1_rows(snapshot: dict[str, Any]) -> list[tuple[str, str, str]]:
-    bypassed = sum(snapshot["bypasses"].values())
+    bypassed = snapshot.get("bypassed", sum(snapshot["bypasses"].values()))
     count = {name: snapshot.get(name, 0) for name in _L1_NUMBERS}
     used, capacity = count["weight_bytes"], count["capacity_bytes"]
     memory = f"{approximate_size(used)} of {approximate_size(capacity)}"

@@ -6,6 +6,7 @@ does not know is shown without a type rather than not at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
@@ -19,19 +20,59 @@ METRICS: Mapping[str, tuple[str, Kind, str]] = {
     "uptime_s": ("uptime_seconds", "gauge", "Seconds since the proxy started."),
     "ready": ("ready", "gauge", "Whether the upstream answers."),
     "draining": ("draining", "gauge", "Whether the proxy is about to end."),
-    "clients": ("clients_connected", "gauge", "Clients connected now."),
-    "clients_total": ("clients_total", "counter", "Clients accepted."),
-    "clients_refused": ("clients_refused_total", "counter", "Clients refused beyond max_clients."),
+    "clients": ("clients", "gauge", "Clients connected now."),
+    "clients_accepted": ("clients_accepted_total", "counter", "Clients accepted."),
+    "clients_closed": ("clients_closed_total", "counter", "Clients that have gone."),
+    "clients_expelled": (
+        "clients_expelled_total",
+        "counter",
+        "Clients closed for breaking a ceiling or the protocol.",
+    ),
+    "clients_refused": ("clients_refused_total", "counter", "Clients beyond max_clients."),
     "commands": ("commands_total", "counter", "Commands of clients."),
-    "hits": ("hits_total", "counter", "Reads answered from the L1."),
-    "misses": ("misses_total", "counter", "Cacheable reads asked of the upstream."),
+    "forwarded": ("forwarded_total", "counter", "Commands forwarded to the upstream."),
+    "writes": ("writes_total", "counter", "Writes whose keys were known."),
+    "opaque_writes": (
+        "opaque_writes_total",
+        "counter",
+        "Commands that may have changed anything.",
+    ),
+    "bytes_in": ("bytes_in_total", "counter", "Bytes from clients."),
+    "bytes_out": ("bytes_out_total", "counter", "Bytes to clients."),
+    "upstream_connects": (
+        "upstream_connects_total",
+        "counter",
+        "Upstream connections made for clients.",
+    ),
+    "upstream_refused": (
+        "upstream_refused_total",
+        "counter",
+        "Upstream connections that could not be made.",
+    ),
+    "upstream_lost": (
+        "upstream_lost_total",
+        "counter",
+        "Upstream connections lost with commands unanswered.",
+    ),
+    "protocol_errors": (
+        "protocol_errors_total",
+        "counter",
+        "Streams that broke the protocol, of clients or upstreams.",
+    ),
+    "hits": ("hits_total", "counter", "Cacheable reads answered from the L1, key by key."),
+    "misses": ("misses_total", "counter", "Cacheable reads of which the L1 had nothing."),
+    "bypassed": (
+        "bypassed_total",
+        "counter",
+        "Cacheable reads the upstream answered all the same.",
+    ),
+    "would_hit": ("would_hit_total", "counter", "Reads that mode on would have answered."),
     "coalesced": ("coalesced_total", "counter", "Reads that waited for another's miss."),
     "stored": ("stored_total", "counter", "Entries stored."),
     "replaced": ("replaced_total", "counter", "Entries overwritten by a newer value."),
     "evicted": ("evicted_total", "counter", "Entries given up by the policy, to make room."),
     "expired": ("expired_total", "counter", "Entries dropped by time."),
     "invalidated": ("invalidated_total", "counter", "Entries dropped because they changed."),
-    "removed": ("removed_total", "counter", "Entries dropped by the caller."),
     "voided": ("voided_total", "counter", "Loads that were not stored because the key changed."),
     "entries": ("entries", "gauge", "Entries held now."),
     "leases": ("leases", "gauge", "Loads under way."),
@@ -51,7 +92,7 @@ def render(snapshot: Mapping[str, object]) -> str:
     # HELP cachee_build_info The version of cachee.
     # TYPE cachee_build_info gauge
     cachee_build_info{version="1.0"} 1
-    # HELP cachee_hits_total Reads answered from the L1.
+    # HELP cachee_hits_total Cacheable reads answered from the L1, key by key.
     # TYPE cachee_hits_total counter
     cachee_hits_total 3
     <BLANKLINE>
@@ -70,19 +111,21 @@ def _lines(snapshot: Mapping[str, object]) -> Iterator[str]:
     bypasses = snapshot.get("bypasses")
     if isinstance(bypasses, Mapping) and bypasses:
         samples = [({"reason": str(reason)}, count) for reason, count in sorted(bypasses.items())]
-        text = "Cacheable reads that went to the upstream all the same."
-        yield from _family("bypasses_total", "counter", text, samples)
+        yield from _family(
+            "link_bypassed_total", "counter", "Reads that a link gave back, by reason.", samples
+        )
     links = snapshot.get("links")
     if isinstance(links, list) and links:
-        yield from _family("link_up", "gauge", "Whether a link is ready.", _link_samples(links))
+        yield from _family("links", "gauge", "Links of the proxy, by state.", _link_samples(links))
 
 
 def _link_samples(
     links: list[Mapping[str, object]],
 ) -> Iterator[tuple[Mapping[str, str], float]]:
-    for number, link in enumerate(links):
-        server = str(link.get("server", ""))
-        yield {"link": str(number), "server": server}, int(link.get("state") == "ready")
+    """By state alone: a label a user would be a label without bound."""
+    states = Counter(str(link.get("state")) for link in links)
+    for state in sorted({"ready", "connecting", "down", *states}):
+        yield {"state": state}, states[state]
 
 
 def _family(

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from cachee import _core, _proxy_settings, _stats_socket, embedded
-from cachee._errors import CacheeError, MissingExtraError, SettingsError
+from cachee._errors import CacheeError, MissingExtraError, NotAvailableError, SettingsError
 from cachee._proxy_settings import ProxySettings
 from cachee._settings import Settings
 from cachee._snapshot import ProxySnapshot
@@ -32,7 +32,7 @@ from cachee.proxy import descriptors, url
 from cachee.proxy.admin import AdminEndpoint
 from cachee.proxy.signals import Signals
 from cachee.proxy.systemd import Notifier
-from cachee.proxy.warm import WarmSet
+from cachee.proxy.warm import NamesHotKeys, WarmSet
 
 EXIT_CUT_OFF = 1
 PATHS = ("tls_cert", "tls_key", "tls_client_ca", "upstream_ca", "upstream_cert", "upstream_key")
@@ -169,16 +169,15 @@ class Server:
         self._started_s = time.monotonic()
         self._draining = False
         self._notifier = Notifier()
-        self._warm_set = WarmSet(proxy, own, upstream, say) if own.snapshot else None
+        self._warm_set = _warm_set(proxy, own, upstream, say) if own.snapshot else None
 
     def snapshot(self) -> ProxySnapshot:
         """Everything counted so far. Safe from any thread."""
-        stats = self._proxy.stats()
-        numbers = {
-            name: value
-            for name, value in stats.items()
-            if isinstance(value, int) and not isinstance(value, bool)
-        }
+        try:
+            stats = self._proxy.stats()
+        except RuntimeError:  # closed: the process is about to end
+            stats = {}
+        links = cast("list[Mapping[str, object]]", stats.pop("links", []))
         return ProxySnapshot(
             mode=self._mode,
             pid=os.getpid(),
@@ -188,9 +187,8 @@ class Server:
             draining=self._draining,
             listen=tuple(self._proxy.addresses),
             upstream=self._upstream,
-            counted=numbers,
-            bypasses=cast("Mapping[str, int]", stats.get("bypasses") or {}),
-            links=tuple(cast("list[Mapping[str, object]]", stats.get("links") or [])),
+            counted=cast("Mapping[str, int]", stats),
+            links=tuple(links),
         )
 
     def run(self, reread: Callable[[], ProxySettings]) -> int:
@@ -277,6 +275,14 @@ def _open(
         raise CacheeError(f"cannot listen on {error}") from None
     except ValueError as error:
         raise CacheeError(str(error)) from None
+
+
+def _warm_set(
+    native: object, own: ProxySettings, upstream: str, say: Callable[[str], None]
+) -> WarmSet:
+    if not isinstance(native, NamesHotKeys):
+        raise NotAvailableError("snapshot, the warm restart,")
+    return WarmSet(native, own, upstream, say)
 
 
 def _check_files(own: ProxySettings) -> None:

@@ -5,7 +5,7 @@ all clients reconnect. The idea: what was hot is written down as the commands th
 again, every minute and at the end; the next proxy asks the server for them, at a bounded rate, and
 so serves only what the server says now. A value in a file would be a value nobody invalidates.
 
-    {"format": "cachee hot keys", "version": 1, "upstream": …, "run": …, "count": N, "crc32": …}
+    {"format": "cachee hot keys", "version": 1, "upstream": …, "count": N, "crc32": …}
     ["default", 0, ["GET", "user:42"]]
     …
 
@@ -21,7 +21,6 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +33,17 @@ FILE_BYTES_MAX = 64 * 1024**2
 HotKey = tuple[str, int, list[bytes]]
 """User, database and the words of the read that loads it."""
 
-__all__ = ["FORMAT", "NAMES_MAX", "VERSION", "HotKey", "Origin", "SnapshotError", "read", "write"]
+__all__ = ["FORMAT", "NAMES_MAX", "VERSION", "HotKey", "SnapshotError", "read", "write"]
 
 
 class SnapshotError(ValueError):
     """A file that is none of ours, damaged, or of another upstream."""
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where the names come from: the upstream's address without its password, and its run id."""
-
-    upstream: str
-    run: str = ""
-
-
-def write(path: Path, origin: Origin, names: Sequence[HotKey]) -> int:
+def write(path: Path, upstream: str, names: Sequence[HotKey]) -> int:
     """Replace the file by these names, the first `NAMES_MAX` of them; how many were written.
 
+    `upstream` is where they come from, without its password.
     OSError when that cannot be done; the file that was there is then still whole.
     """
     lines: list[bytes] = []
@@ -66,8 +58,7 @@ def write(path: Path, origin: Origin, names: Sequence[HotKey]) -> int:
     header = {
         "format": FORMAT,
         "version": VERSION,
-        "upstream": origin.upstream,
-        "run": origin.run,
+        "upstream": upstream,
         "count": len(lines),
         "crc32": zlib.crc32(body),
     }
@@ -75,11 +66,10 @@ def write(path: Path, origin: Origin, names: Sequence[HotKey]) -> int:
     return len(lines)
 
 
-def read(path: Path, origin: Origin) -> list[HotKey]:
+def read(path: Path, upstream: str) -> list[HotKey]:
     """The names in the file, none when there is no file; SnapshotError when it is not usable.
 
-    Another run of the same upstream is fine: the names are asked for again, and what is gone is a
-    nil.
+    A restarted upstream is fine: the names are asked for again, and what is gone is a nil.
     """
     try:
         with path.open("rb") as stream:
@@ -96,7 +86,7 @@ def read(path: Path, origin: Origin) -> list[HotKey]:
         raise SnapshotError("it is not a file of hot keys")
     if header.get("version") != VERSION:
         raise SnapshotError(f"its version is {header.get('version')!r}, not {VERSION}")
-    if header.get("upstream") != origin.upstream:
+    if header.get("upstream") != upstream:
         raise SnapshotError(f"its upstream is {header.get('upstream')!r}")
     lines = body.splitlines()
     if header.get("crc32") != zlib.crc32(body) or header.get("count") != len(lines):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Protocol, runtime_checkable
 
-from cachee import _core
 from cachee._proxy_settings import ProxySettings
 from cachee.proxy import snapshot
 
@@ -15,7 +14,21 @@ SAVE_INTERVAL_S = 60.0
 WARM_POLL_S = 0.2
 EMBEDDED = "embedded"
 
-__all__ = ["WarmSet"]
+__all__ = ["NamesHotKeys", "WarmSet"]
+
+
+@runtime_checkable
+class NamesHotKeys(Protocol):
+    """What a native half must offer for a warm restart."""
+
+    def is_ready(self) -> bool:
+        """Whether the upstream answers."""
+
+    def hot_keys(self, count: int) -> list[snapshot.HotKey]:
+        """The reads that are answered most, at most `count`."""
+
+    def warm(self, names: list[snapshot.HotKey]) -> None:
+        """Load these in the background, at a bounded rate, as far as the users are known."""
 
 
 class WarmSet:
@@ -23,7 +36,7 @@ class WarmSet:
 
     def __init__(
         self,
-        proxy: _core.Proxy,
+        proxy: NamesHotKeys,
         own: ProxySettings,
         upstream: str,
         say: Callable[[str], None],
@@ -37,7 +50,7 @@ class WarmSet:
         self._save_at_s = time.monotonic() + SAVE_INTERVAL_S
         self._names: list[snapshot.HotKey] = []
         try:
-            self._names = snapshot.read(self._path, snapshot.Origin(self._upstream))
+            self._names = snapshot.read(self._path, self._upstream)
         except snapshot.SnapshotError as error:
             say(f"snapshot {self._path} is not used: {error}")
 
@@ -57,10 +70,8 @@ class WarmSet:
         names = self._proxy.hot_keys(snapshot.NAMES_MAX)
         if not names:
             return
-        links = cast("list[Mapping[str, object]]", self._proxy.stats().get("links") or [{}])
-        run = str(links[0].get("run", ""))
         try:
-            snapshot.write(self._path, snapshot.Origin(self._upstream, run), names)
+            snapshot.write(self._path, self._upstream, names)
             self._failed = ""
         except OSError as error:
             reason = error.strerror or str(error)
