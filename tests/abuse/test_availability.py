@@ -136,14 +136,19 @@ def _raw(front: Proxy, command: tuple[object, ...]) -> None:
             tail = (tail + piece)[-16:]
 
 
-def test_a_reload_loses_no_connection(front: Proxy, connect) -> None:
-    wires = [connect(front) for _ in range(20)]
-    for wire in wires:
-        wire("SET", "k", "1")
-    subscribed = connect(front)
-    subscribed("SUBSCRIBE", "channel")
-    os.kill(front.pid, signal.SIGHUP)
-    for _ in range(50):
+def test_a_reload_loses_no_connection(own_server: Server) -> None:
+    upstream, saying = f"redis://127.0.0.1:{own_server.port}", "cachee proxy: limits reloaded\n"
+    with proxy(upstream=upstream, saying=saying) as front, contextlib.ExitStack() as stack:
+        wires = [
+            stack.enter_context(contextlib.closing(Wire(("127.0.0.1", front.port))))
+            for _ in range(21)
+        ]
+        subscribed = wires.pop()
+        subscribed("SUBSCRIBE", "channel")
+        os.kill(front.pid, signal.SIGHUP)
         for wire in wires:
-            assert wire("GET", "k") == b"1"
-    assert wires[0]("PUBLISH", "channel", "still here") == 1
+            wire("SET", "k", "1")
+        for _ in range(50):
+            for wire in wires:
+                assert wire("GET", "k") == b"1"
+        assert wires[0]("PUBLISH", "channel", "still here") == 1

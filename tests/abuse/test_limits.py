@@ -46,7 +46,7 @@ def test_one_client_too_many_is_told_so_as_by_the_server(own_server: Server) -> 
 
 def test_an_idle_client_is_closed_and_a_busy_one_is_not(own_server: Server) -> None:
     upstream = f"redis://127.0.0.1:{own_server.port}"
-    with proxy("--idle-timeout", "500ms", upstream=upstream) as front:
+    with proxy("--idle-timeout", "1s", upstream=upstream) as front:
         idle, busy = _socket(front.port), Wire(("127.0.0.1", front.port))
         with contextlib.closing(idle), contextlib.closing(busy):
             closed: list[bytes] = []

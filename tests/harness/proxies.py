@@ -72,10 +72,12 @@ def _first_line(process: "subprocess.Popen[str]") -> str:
 
 
 @contextlib.contextmanager
-def proxy(*arguments: str, upstream: str | None = None) -> Iterator[Proxy]:
+def proxy(
+    *arguments: str, upstream: str | None = None, saying: str = ""
+) -> Iterator[Proxy]:
     """A proxy for one block, on a TCP port and an admin port of its own.
 
-    Its end is part of the test: SIGTERM, then exit code 0 and nothing on stderr.
+    Its end is part of the test: SIGTERM, then exit code 0 and nothing but `saying` on stderr.
     """
     command = [sys.executable, "-m", "cachee", "proxy", "--listen", "tcp://127.0.0.1:0"]
     command += [*arguments, "--admin", "127.0.0.1:0"]
@@ -94,7 +96,7 @@ def proxy(*arguments: str, upstream: str | None = None) -> Iterator[Proxy]:
                 yield Proxy(line)
                 process.send_signal(signal.SIGTERM)
                 code = process.wait(_STOP_S)
-                assert (code, said()) == (0, ""), f"exit code {code}, stderr: {said()}"
+                assert (code, said()) == (0, saying), f"exit code {code}, stderr: {said()}"
             except BaseException:
                 print(f"the proxy's stderr: {said()}")
                 raise

@@ -2,9 +2,10 @@
 //! but the L1.
 //!
 //! Readiness is edge-triggered: an event is remembered (`is_readable`) until a read comes back
-//! short or empty, so nothing is lost when a client has to wait for its own replies, and no system
-//! call is spent on a socket that is known to be empty. A turn reads at most `TURN_BYTES` of one
-//! client, so that one with a full pipe does not keep the others waiting.
+//! short, or empty where the event told of an end as well. So nothing is lost when a client has to
+//! wait for its own replies, and no system call is spent on a socket that is known to be empty. A
+//! turn reads at most `TURN_BYTES` of one client, so that one with a full pipe does not keep the
+//! others waiting.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -52,6 +53,10 @@ struct Client {
     upstream: Upstream,
     is_readable: bool,
     is_upstream_readable: bool,
+    /// The other side has closed: its end or an error follows what is still to be read, and no
+    /// event will tell of it again.
+    is_hung_up: bool,
+    is_upstream_hung_up: bool,
     /// The client will send no more.
     has_ended: bool,
     /// Bytes came or went.
@@ -237,6 +242,8 @@ impl Worker {
             upstream: Upstream::None,
             is_readable: true,
             is_upstream_readable: false,
+            is_hung_up: false,
+            is_upstream_hung_up: false,
             has_ended: false,
             active_ms: clock::coarse_ms(),
             blocked_ms: None,
@@ -252,10 +259,12 @@ impl Worker {
         }
         let client = event.token().0 >> 1;
         let is_upstream = event.token().0 & 1 == 1;
-        let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
+        let is_hung_up = event.is_read_closed() || event.is_error();
+        let is_readable = event.is_readable() || is_hung_up;
         let Some(held) = self.clients.get_mut(client) else { return };
         if is_upstream {
             held.is_upstream_readable |= is_readable;
+            held.is_upstream_hung_up |= is_hung_up;
             if matches!(held.upstream, Upstream::Connecting { .. })
                 && (event.is_writable() || is_readable)
             {
@@ -263,6 +272,7 @@ impl Worker {
             }
         } else {
             held.is_readable |= is_readable;
+            held.is_hung_up |= is_hung_up;
         }
         self.work(client);
     }
@@ -387,9 +397,8 @@ impl Client {
                     self.active_ms = context.now_ms;
                     *budget = budget.saturating_sub(bytes);
                     // A short read has emptied the socket; TLS may hold more above it.
-                    if bytes < buffer.len() && !self.transport.buffers_above_socket() {
-                        self.is_readable = false;
-                    }
+                    let is_short = bytes < buffer.len() && !self.transport.buffers_above_socket();
+                    self.is_readable = !is_short || self.is_hung_up;
                     self.session.take_bytes(context, &buffer[..bytes]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
@@ -420,9 +429,8 @@ impl Client {
                 Ok(bytes) => {
                     self.active_ms = context.now_ms;
                     *budget = budget.saturating_sub(bytes);
-                    if bytes < buffer.len() && !transport.buffers_above_socket() {
-                        self.is_upstream_readable = false;
-                    }
+                    let is_short = bytes < buffer.len() && !transport.buffers_above_socket();
+                    self.is_upstream_readable = !is_short || self.is_upstream_hung_up;
                     self.session.core.take_upstream_bytes(context, &buffer[..bytes]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -285,9 +285,10 @@ impl Core {
         self.place.serial
     }
 
-    /// A blocked or subscribed client must be gone upstream as soon as it is gone here.
+    /// Waits for others, perhaps for ever: it must be gone upstream as soon as it is gone here.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.state.is_pipe || self.state.is_subscribed() || self.opaque > 0
+        let waits = |slot: &Slot| matches!(slot, Slot::Upstream { note: Note::Waited(_), .. });
+        self.state.is_pipe || self.state.is_subscribed() || self.slots.iter().any(waits)
     }
 
     /// Every command taken so far is answered and the answers are written.
