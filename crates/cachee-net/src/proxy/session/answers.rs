@@ -133,6 +133,8 @@ impl Core {
                     } else {
                         self.take_frame(context, frame);
                     }
+                    // A push that follows must not overtake what is known by now.
+                    self.advance(context);
                     at += length;
                 }
                 Ok(Scan::Incomplete) => {
