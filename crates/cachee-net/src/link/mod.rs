@@ -37,7 +37,7 @@ mod backoff;
 mod connection;
 mod flight;
 pub(crate) mod inbound;
-#[cfg(any(test, feature = "model"))]
+#[cfg(test)]
 pub(crate) mod model;
 mod outcome;
 mod slot;

@@ -11,11 +11,24 @@ use crate::resp::{Node, Reader, Scan, Scanner, encode_command};
 
 const KEYS: [&str; 6] = ["s0", "s1", "s2", "c0", "h0", "l0"];
 /// A value that is passed on in pieces.
-const LARGE_BYTES: usize = 40 << 10;
+pub(super) const LARGE_BYTES: usize = 40 << 10;
 pub(super) const STALENESS_MS: u64 = 200;
 
 /// Whose reads are in one order.
 pub(super) type Seen = HashMap<(Option<&'static str>, Key), usize>;
+
+/// Of a hundred commands; the others change the connection.
+#[derive(Clone, Copy)]
+pub(super) struct Habits {
+    reads: usize,
+    writes: usize,
+}
+
+impl Habits {
+    pub(super) const READER: Self = Self { reads: 96, writes: 3 };
+    pub(super) const WRITER: Self = Self { reads: 80, writes: 18 };
+    pub(super) const ANYTHING: Self = Self { reads: 60, writes: 15 };
+}
 
 /// What all clients together have been told.
 #[derive(Default)]
@@ -46,6 +59,7 @@ pub(super) struct Reads {
 }
 
 pub(super) struct Client {
+    habits: Habits,
     pub(super) session: Session,
     /// Its own connection to the server.
     pub(super) conn: Option<usize>,
@@ -59,6 +73,8 @@ pub(super) struct Client {
     in_multi: bool,
     is_watching: bool,
     channels: BTreeSet<&'static str>,
+    /// Of which the confirmation has come and the end has not.
+    confirmed: BTreeSet<Vec<u8>>,
     tracks: bool,
     pub(super) is_quitting: bool,
     /// An error of the proxy itself may come, and is the last.
@@ -70,11 +86,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(place: Ticket, login: Option<&Login>, db: u32) -> Self {
+    pub(super) fn new(habits: Habits, place: Ticket, login: Option<&Login>, db: u32) -> Self {
         let user =
             login.and_then(|login| user_of(login.user.as_deref()?.as_bytes(), &login.password));
         Self {
             session: Session::new(place, login, db),
+            habits,
             conn: None,
             to_proxy: Vec::new(),
             received: Vec::new(),
@@ -86,6 +103,7 @@ impl Client {
             in_multi: false,
             is_watching: false,
             channels: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
             tracks: false,
             is_quitting: false,
             may_fail: false,
@@ -101,9 +119,6 @@ impl Client {
     }
 
     fn command(&mut self, words: &[&str]) {
-        if std::env::var("TRACE").is_ok() {
-            eprintln!("send {:?} {words:?}", self.session.core.serial());
-        }
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         encode_command(&words, &mut self.to_proxy);
     }
@@ -187,7 +202,13 @@ impl Client {
     }
 
     /// Sends one more command.
-    pub(super) fn send(&mut self, random: &mut Random, server: &mut Server, told: &Told) {
+    pub(super) fn send(
+        &mut self,
+        random: &mut Random,
+        server: &mut Server,
+        told: &Told,
+        (is_calm, is_hard): (bool, bool),
+    ) {
         if self.is_quitting {
             return;
         }
@@ -195,10 +216,17 @@ impl Client {
         if self.in_multi {
             return self.send_in_multi(random, server, key);
         }
-        match random.below(100) {
-            0..60 => self.send_read(random, server, told, key),
-            60..78 => self.send_write(random, server, key),
-            _ => self.send_special(random, server, key),
+        let choice = random.below(100);
+        if is_calm && is_hard && self.is_plain() && random.below(50) == 0 {
+            let script = format!("s1 {}", server.unique());
+            self.sent_writes += 1;
+            self.exact(&["EVAL", &script, "0"]);
+        } else if is_calm && self.is_plain() || choice < self.habits.reads {
+            self.send_read(random, server, told, key);
+        } else if choice < self.habits.reads + self.habits.writes {
+            self.send_write(random, server, key);
+        } else {
+            self.send_special(random, server, key);
         }
     }
 
@@ -360,13 +388,13 @@ impl Client {
     }
 
     fn judge(&mut self, frame: &[u8], server: &mut Server, told: &mut Told) {
-        if std::env::var("TRACE").is_ok() {
-            eprintln!("told {:?} {}", self.session.core.serial(), show(frame));
-        }
         if is_pushed(frame) {
             let conn = self.conn.expect("a push without a connection");
             let due = server.conns[conn].pushed.pop_front().expect("a push nobody sent");
             assert_eq!(show(frame), show(&due), "a push out of order");
+            let words = words_of(frame);
+            let is_message = words[0] == b"message";
+            assert!(!is_message || self.confirmed.contains(&words[1]), "a message too early");
             return;
         }
         if self.may_fail && frame.starts_with(b"-MASTERDOWN") {
@@ -380,6 +408,7 @@ impl Client {
                 let due = server.conns[conn].log.pop_front();
                 let due = due.unwrap_or_else(|| panic!("too early: {}", show(frame)));
                 assert_eq!(show(frame), show(&due.reply), "not the server's answer");
+                self.note_confirmation(frame);
                 for (key, epoch) in &due.wrote {
                     let id = (user, key.clone());
                     let seen = self.seen.get(&id).copied().unwrap_or(0);
@@ -395,6 +424,21 @@ impl Client {
                 }
             }
             Expect::Reads(reads) => self.judge_reads(&reads, frame, server, told),
+        }
+    }
+
+    /// From which channels messages may come.
+    fn note_confirmation(&mut self, frame: &[u8]) {
+        let words = words_of(frame);
+        match words.first().map(Vec::as_slice) {
+            Some(b"subscribe") => {
+                self.confirmed.insert(words[1].clone());
+            }
+            Some(b"unsubscribe") if words.len() > 1 => {
+                self.confirmed.remove(&words[1]);
+            }
+            _ if frame == b"+RESET\r\n" => self.confirmed.clear(),
+            _ => {}
         }
     }
 
@@ -458,6 +502,15 @@ fn is_pushed(frame: &[u8]) -> bool {
     let rest = frame.get(2..).unwrap_or_default();
     (is_array && frame.starts_with(&frame[..1]) && rest.starts_with(b"\r\n$7\r\nmessage\r\n"))
         || frame.starts_with(b">2\r\n$10\r\ninvalidate\r\n")
+}
+
+/// The strings of an array, as far as they are strings.
+fn words_of(frame: &[u8]) -> Vec<Vec<u8>> {
+    let mut reader = Reader::new(frame);
+    match reader.elements() {
+        Some(_) => std::iter::from_fn(|| Some(reader.string()?.to_vec())).collect(),
+        None => Vec::new(),
+    }
 }
 
 type Values = Vec<Option<Vec<u8>>>;

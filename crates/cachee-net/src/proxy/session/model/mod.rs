@@ -17,12 +17,19 @@
 //! some seed has to find. [`run_session`] is another matter: any bytes from both sides, for the
 //! fuzz target, held to ceilings and to not panicking.
 
+#[cfg(test)]
 mod client;
 mod fuzzing;
+#[cfg(test)]
 mod host;
+#[cfg(test)]
 mod mutation;
+#[cfg(test)]
 mod random;
+pub(super) mod rig;
+#[cfg(test)]
 mod server;
+#[cfg(test)]
 mod world;
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(super) enum Mutation {
     Retried,
     /// The feed is believed for ever.
     ProofsForEver,
-    /// A client's own connection is lost and its replies go to the next one.
+    /// The upstream is read whether there is room or not.
     CeilingIgnored,
     /// A write that was lost on its way stays begun.
     WriteNotEnded,
@@ -106,13 +106,16 @@ impl Mutation {
                     *note = Note::None;
                 }
             }),
-            Self::ReadLeavesEntry => core.slots.iter_mut().for_each(|slot| {
-                if let Slot::Upstream { note, .. } = slot
-                    && matches!(note, Note::Read(_) | Note::Reads(_))
-                {
-                    *note = Note::None;
-                }
-            }),
+            Self::ReadLeavesEntry => {
+                core.passing.clear();
+                core.slots.iter_mut().for_each(|slot| {
+                    if let Slot::Upstream { note, .. } = slot
+                        && matches!(note, Note::Read(_) | Note::Reads(_))
+                    {
+                        *note = Note::None;
+                    }
+                });
+            }
             Self::ResetIgnored => core.slots.iter_mut().for_each(|slot| {
                 if let Slot::Upstream { note, .. } = slot
                     && matches!(note, Note::Change(change) if matches!(**change, Change::Reset))

@@ -106,11 +106,16 @@ impl Server {
     }
 
     pub(super) fn close(&mut self, conn: usize) {
+        self.cut(conn, 0);
+    }
+
+    /// Closes a connection of which so many bytes are still to arrive.
+    pub(super) fn cut(&mut self, conn: usize, kept: usize) {
         let conn = &mut self.conns[conn];
         conn.is_closed = true;
         conn.channels.clear();
         conn.blocked = None;
-        conn.out.clear();
+        conn.out.truncate(kept);
         conn.inbound.clear();
     }
 
@@ -295,17 +300,6 @@ impl Server {
     }
 
     fn run(&mut self, at: usize, words: &[Vec<u8>]) {
-        if std::env::var("TRACE").is_ok() {
-            eprintln!(
-                "  {} run {at}{} {:?}",
-                self.now_ms,
-                if self.conns[at].is_link { "L" } else { "" },
-                words
-                    .iter()
-                    .map(|w| String::from_utf8_lossy(&w[..w.len().min(20)]).into_owned())
-                    .collect::<Vec<_>>()
-            );
-        }
         let name = words[0].to_ascii_uppercase();
         let conn = &mut self.conns[at];
         if conn.multi.is_some()

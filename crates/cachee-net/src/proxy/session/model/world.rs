@@ -2,17 +2,17 @@
 //! step some bytes of one stream arrive, or something breaks, or time passes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 
 use cachee_core::{InspectedState, Store, StoreConfig};
 
-use super::client::{Client, STALENESS_MS, Told};
+use super::client::{Client, Habits, LARGE_BYTES, STALENESS_MS, Told};
 use super::host::{ModelFeed, ModelHost};
 use super::mutation::Mutation;
 use super::random::Random;
+use super::rig::table;
 use super::server::Server;
-use crate::commands::CommandTable;
 use crate::link::BypassReason;
 use crate::proxy::admission::Admission;
 use crate::proxy::config::{Limits, Login, Mode};
@@ -21,18 +21,11 @@ use crate::proxy::host::{Context, Ticket};
 use crate::proxy::session::Ending;
 
 const CLIENTS: usize = 4;
-const STEPS: usize = 900;
+const STEPS: usize = 960;
+/// One fifth storm, the rest calm.
+const CALM_STEPS: usize = 240;
 /// One read of a socket.
 const READ_BYTES: usize = 64 << 10;
-
-/// The description of a real server's commands, taken apart once.
-pub(super) fn table() -> &'static CommandTable {
-    static TABLE: OnceLock<CommandTable> = OnceLock::new();
-    TABLE.get_or_init(|| {
-        let frame = include_bytes!("../../../../tests/data/command-valkey-8.1.8.resp");
-        CommandTable::parse(frame).expect("a real server's answer")
-    })
-}
 
 /// What a run has seen of the L1.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,6 +52,12 @@ pub(super) struct World {
     mode: Mode,
     knows_commands: bool,
     mutation: Option<Mutation>,
+    /// Scripts run while others read, and links fall silent.
+    is_hard: bool,
+    /// The links' network swallows everything until then.
+    silent_until_ms: u64,
+    /// Nobody writes, so that hits are hits.
+    is_calm: bool,
     /// Nothing breaks any more.
     is_healed: bool,
 }
@@ -88,6 +87,7 @@ impl World {
         let db = if is_login { random.below(2) as u32 } else { 0 };
         let mode = if random.below(20) == 0 { Mode::Observe } else { Mode::On };
         let knows_commands = random.below(20) > 0;
+        let is_hard = random.below(8) == 0;
         let capacity_bytes = if random.below(10) == 0 { 4 << 10 } else { 1 << 20 };
         let store = Store::new(StoreConfig { capacity_bytes, shards: 1, seed });
         let preamble = usize::from(is_login) + usize::from(db != 0);
@@ -108,6 +108,9 @@ impl World {
             mode,
             knows_commands,
             mutation,
+            is_hard,
+            silent_until_ms: 0,
+            is_calm: false,
             is_healed: false,
         };
         world.pass(0);
@@ -121,7 +124,9 @@ impl World {
     fn new_client(&mut self, client: usize) -> Client {
         self.serial += 1;
         let place = Ticket { worker: 0, client, serial: self.serial, sequence: 0, part: 0 };
-        Client::new(place, self.login.as_ref(), self.db)
+        // Two read, one writes as well, one does everything.
+        let habits = [Habits::READER, Habits::READER, Habits::WRITER, Habits::ANYTHING];
+        Client::new(habits[client % habits.len()], place, self.login.as_ref(), self.db)
     }
 
     fn pass(&mut self, time_ms: u64) {
@@ -132,7 +137,8 @@ impl World {
 
     /// The whole run.
     pub(super) fn run(mut self) -> Tally {
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
+            self.is_calm = step % CALM_STEPS > CALM_STEPS / 5;
             self.step();
         }
         self.heal();
@@ -149,20 +155,23 @@ impl World {
     fn step(&mut self) {
         let client = self.random.below(CLIENTS);
         match self.random.below(100) {
-            0..24 => self.send(client),
-            24..40 => self.to_session(client),
-            40..54 => self.to_server(client),
-            54..68 => self.from_server(client),
-            68..76 => self.to_client(client),
-            76..85 => self.move_link(),
-            85..91 => self.end_read(),
-            91..95 => {
-                let time_ms = if self.random.below(40) == 0 { 250 } else { self.random.below(6) };
-                self.pass(time_ms as u64);
+            0..16 => self.send(client),
+            16..31 => self.carry_to_session(client),
+            31..41 => self.carry_to_server(client),
+            41..51 => self.carry_from_server(client),
+            51..61 => self.carry_to_client(client),
+            61..83 => self.move_link(),
+            83..92 => self.end_read(),
+            92..95 => {
+                let most_ms = [3, 3, 3, 3, 3, 3, 20, 20, 40, 300][self.random.below(10)];
+                let time_ms = self.random.below(most_ms) as u64;
+                self.pass(time_ms);
                 self.tick();
             }
-            95..97 => self.write_outside(),
-            97 => self.server.push_late(),
+            95 if !self.is_calm || self.random.below(4) == 0 => self.write_outside(),
+            96 => self.end_read(),
+            97 if self.random.below(4) == 0 => self.server.push_late(),
+            97 => self.move_link(),
             98 => self.misfortune(client),
             _ => self.publish(),
         }
@@ -172,7 +181,8 @@ impl World {
         let held = &mut self.clients[client];
         for _ in 0..=self.random.below(3) {
             if held.expected.len() < 20 {
-                held.send(&mut self.random, &mut self.server, &self.told);
+                let weather = (self.is_calm, self.is_hard);
+                held.send(&mut self.random, &mut self.server, &self.told, weather);
             }
         }
     }
@@ -186,7 +196,7 @@ impl World {
         .min(bytes)
     }
 
-    fn to_session(&mut self, client: usize) {
+    fn carry_to_session(&mut self, client: usize) {
         let count = self.some(self.clients[client].to_proxy.len()).min(READ_BYTES);
         let context = context!(self);
         let held = &mut self.clients[client];
@@ -209,7 +219,9 @@ impl World {
             mutation.tamper(session, &self.host.store);
         }
         assert!(session.core.in_flight() <= self.limits.pipeline, "the pipeline has no end");
-        let most = self.limits.output_buffer_bytes + 2 * READ_BYTES;
+        // What slots hold is moved to the output at once.
+        let slots = self.limits.pipeline * (LARGE_BYTES + 64);
+        let most = self.limits.output_buffer_bytes + READ_BYTES + slots;
         assert!(session.core.out.len() <= most, "the output has no end");
         if session.core.upstream.is_wanted && held.conn.is_none() {
             if !self.is_healed && self.random.below(100) == 0 {
@@ -250,7 +262,7 @@ impl World {
         }
     }
 
-    fn to_server(&mut self, client: usize) {
+    fn carry_to_server(&mut self, client: usize) {
         let count = self.some(READ_BYTES);
         let held = &mut self.clients[client];
         let Some(conn) = held.conn else { return };
@@ -263,7 +275,7 @@ impl World {
         self.worked(client);
     }
 
-    fn from_server(&mut self, client: usize) {
+    fn carry_from_server(&mut self, client: usize) {
         let Some(conn) = self.clients[client].conn else { return };
         if self.mutation == Some(Mutation::ReplyShifted)
             && self.server.conns[conn].out.is_empty()
@@ -288,7 +300,7 @@ impl World {
         self.worked(client);
     }
 
-    fn to_client(&mut self, client: usize) {
+    fn carry_to_client(&mut self, client: usize) {
         if self.clients[client].is_slow && !self.is_healed && self.random.below(12) > 0 {
             return;
         }
@@ -307,7 +319,9 @@ impl World {
 
     fn move_link(&mut self) {
         let Some((place, feed)) = self.feed() else { return };
-        self.move_one_link(place, &feed);
+        if self.is_healed || self.now_ms >= self.silent_until_ms {
+            self.move_one_link(place, &feed);
+        }
     }
 
     fn move_one_link(&mut self, place: usize, feed: &ModelFeed) {
@@ -364,7 +378,13 @@ impl World {
     }
 
     fn publish(&mut self) {
-        let count = if self.random.below(60) == 0 { 2_500 } else { 1 };
+        let (many, seldom) = match self.mutation {
+            Some(Mutation::CeilingIgnored) => (20_000, 10),
+            _ => (1_000, 60),
+        };
+        let count = if self.random.below(seldom) == 0 { many } else { 1 };
+        // Somebody does not read all of that.
+        self.clients[CLIENTS - 1].is_slow |= count > 1;
         for _ in 0..count {
             self.server.publish(b"one");
         }
@@ -376,12 +396,14 @@ impl World {
             2..4 => {
                 if let Some(conn) = self.clients[client].conn {
                     let kept = self.random.below(self.server.conns[conn].out.len() + 1);
-                    self.server.conns[conn].is_closed = true;
-                    self.server.conns[conn].out.truncate(kept);
+                    self.server.cut(conn, kept);
                 }
             }
             4..10 => self.cut_link(),
             10..12 => self.server.flush(None),
+            16..22 if self.is_hard => {
+                self.silent_until_ms = self.now_ms + self.random.below(600) as u64;
+            }
             12..14 => self.clients[client].is_slow ^= true,
             14 => {
                 let links = self.host.feeds.lock().len();
@@ -390,7 +412,7 @@ impl World {
                 }
                 for conn in 0..self.server.conns.len() {
                     if !self.server.conns[conn].is_link {
-                        self.server.conns[conn].is_closed = true;
+                        self.server.cut(conn, usize::MAX);
                     }
                 }
             }
@@ -416,10 +438,10 @@ impl World {
         self.is_healed = true;
         for round in 0..400 {
             for client in 0..CLIENTS {
-                self.to_session(client);
-                self.to_server(client);
-                self.from_server(client);
-                self.to_client(client);
+                self.carry_to_session(client);
+                self.carry_to_server(client);
+                self.carry_from_server(client);
+                self.carry_to_client(client);
             }
             for _ in 0..8 {
                 self.move_link();
