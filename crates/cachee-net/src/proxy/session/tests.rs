@@ -1,1 +1,391 @@
+//! The orderings argued in the module, each forced.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Ending;
+use super::model::rig::Rig;
+use crate::link::{BypassReason, Outcome};
+use crate::proxy::config::{Limits, Login};
+use crate::proxy::request::{Limits as RequestLimits, Parsed, RequestParser};
+use crate::resp::encode_command;
+
+fn rig() -> Rig {
+    Rig::new(None, 0, Limits::default())
+}
+
+fn alice() -> Option<Login> {
+    Some(Login { user: Some("alice".to_owned()), password: b"a".to_vec() })
+}
+
+impl Rig {
+    fn send(&mut self, lines: &[&str]) {
+        let mut bytes = Vec::new();
+        for line in lines {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            encode_command(&words, &mut bytes);
+        }
+        self.take_bytes(&bytes);
+    }
+
+    fn hear(&mut self, text: &str) {
+        self.take_upstream_bytes(text.as_bytes());
+    }
+
+    fn out(&mut self) -> String {
+        String::from_utf8(self.session.core.out.take(usize::MAX)).unwrap()
+    }
+
+    /// Commands that have left for the server since the last look.
+    fn sent(&mut self) -> Vec<String> {
+        let bytes = self.session.core.upstream.out.take(usize::MAX);
+        let (mut parser, mut at, mut found) = (RequestParser::new(), 0, Vec::new());
+        while let Parsed::Command { consumed } =
+            parser.parse(&bytes[at..], &RequestLimits::default())
+        {
+            let words: Vec<_> = parser.args(&bytes[at..]).map(String::from_utf8_lossy).collect();
+            found.push(words.join(" "));
+            at += consumed;
+        }
+        found
+    }
+
+    /// Keys asked of the link and not answered.
+    fn asked(&self) -> Vec<String> {
+        let asked = self.host.feed.asked.lock();
+        asked.iter().map(|(_, key)| String::from_utf8_lossy(key).into_owned()).collect()
+    }
+
+    fn reply(&mut self, frame: &str) {
+        self.end_read(0, Outcome::Reply(Arc::from(frame.as_bytes())));
+    }
+
+    fn refuse(&mut self) {
+        self.end_read(0, Outcome::Bypass(BypassReason::ErrorReply));
+    }
+
+    fn barriers(&self) -> usize {
+        self.host.barriers.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn hits_take_their_turn_in_a_pipeline() {
+    let mut rig = rig();
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    rig.send(&["GET k"]);
+    assert_eq!(rig.out(), "$1\r\n1\r\n");
+    rig.send(&["ECHO a", "GET k", "ECHO b"]);
+    assert_eq!(rig.out(), "");
+    rig.hear("$1\r\na\r\n");
+    assert_eq!(rig.out(), "$1\r\na\r\n$1\r\n1\r\n");
+    rig.hear("$1\r\nb\r\n");
+    assert_eq!(rig.out(), "$1\r\nb\r\n");
+}
+
+#[test]
+fn a_write_is_gone_from_the_l1_before_it_leaves() {
+    let mut rig = rig();
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    rig.send(&["SET k 2", "GET k"]);
+    assert_eq!((rig.sent(), rig.asked()), (vec!["SET k 2".to_owned()], vec!["k".to_owned()]));
+    // As the real link does while a write is under way.
+    rig.refuse();
+    assert_eq!(rig.sent(), ["GET k"]);
+    rig.hear("+OK\r\n$1\r\n2\r\n");
+    assert_eq!(rig.out(), "+OK\r\n$1\r\n2\r\n");
+}
+
+#[test]
+fn a_write_waits_for_the_read_before_it() {
+    let mut rig = rig();
+    rig.send(&["GET k", "SET k 2", "ECHO a"]);
+    assert!(rig.sent().is_empty());
+    rig.reply("$1\r\n1\r\n");
+    assert_eq!(rig.sent(), ["SET k 2", "ECHO a"]);
+    assert_eq!(rig.out(), "$1\r\n1\r\n");
+    rig.send(&["GET j", "SET k 3"]);
+    assert_eq!(rig.sent(), ["SET k 3"], "of another key");
+}
+
+#[test]
+fn a_write_waits_for_the_whole_of_an_mget() {
+    let mut rig = rig();
+    rig.send(&["MGET h k", "SET k 2"]);
+    assert_eq!(rig.asked(), ["h", "k"]);
+    rig.end_read(1, Outcome::Reply(Arc::from(&b"$1\r\n1\r\n"[..])));
+    assert!(rig.sent().is_empty(), "the other part may yet send the whole to the server");
+    rig.refuse();
+    assert_eq!(rig.sent(), ["MGET h k", "SET k 2"]);
+    rig.hear("*2\r\n$-1\r\n$1\r\n1\r\n+OK\r\n");
+    assert_eq!(rig.out(), "*2\r\n$-1\r\n$1\r\n1\r\n+OK\r\n");
+}
+
+#[test]
+fn a_read_does_not_overtake_an_unanswered_one_of_its_key() {
+    let mut rig = rig();
+    rig.send(&["GET k", "GET k", "GET j"]);
+    assert_eq!(rig.asked(), ["k"]);
+    rig.refuse();
+    assert_eq!(rig.sent(), ["GET k", "GET k"], "both on one stream");
+    assert_eq!(rig.asked(), ["j"]);
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    rig.send(&["GET k"]);
+    assert_eq!(rig.sent(), ["GET k"], "the first may be answered by a newer value");
+    rig.hear("$1\r\n2\r\n");
+    assert_eq!(rig.out(), "$1\r\n2\r\n");
+    rig.hear("$1\r\n2\r\n");
+    rig.reply("_\r\n");
+    rig.hear("$1\r\n2\r\n");
+    assert_eq!(rig.out(), "$1\r\n2\r\n$-1\r\n$1\r\n2\r\n");
+    rig.hold(b"k", b"$1\r\n2\r\n");
+    rig.send(&["GET k"]);
+    assert_eq!(rig.out(), "$1\r\n2\r\n", "all answered: the L1 again");
+}
+
+#[test]
+fn nothing_is_answered_behind_what_is_not_known() {
+    for line in ["EVAL x 0", "BLPOP l 0", "SELECT 1", "HELLO 3", "AUTH bob b", "RESET", "NOSUCH"] {
+        let mut rig = rig();
+        rig.hold(b"k", b"$1\r\n1\r\n");
+        rig.send(&[line, "GET k"]);
+        assert_eq!(rig.sent(), [line, "GET k"]);
+        assert_eq!(rig.out(), "", "{line}");
+    }
+}
+
+#[test]
+fn an_unknown_effect_ends_with_a_barrier_before_its_reply() {
+    let mut rig = rig();
+    rig.send(&["EVAL x 0"]);
+    assert_eq!(rig.barriers(), 0);
+    rig.hear("+OK\r\n");
+    assert_eq!((rig.barriers(), rig.out()), (1, "+OK\r\n".to_owned()));
+    assert_eq!(rig.sent(), ["EVAL x 0"]);
+    rig.send(&["GET j", "EVAL x 0"]);
+    assert!(rig.sent().is_empty(), "it waits for the read before it");
+    rig.reply("_\r\n");
+    assert_eq!(rig.sent(), ["EVAL x 0"]);
+}
+
+#[test]
+fn a_transaction_is_the_servers_until_its_end_is_answered() {
+    let mut rig = rig();
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    rig.send(&["MULTI", "GET k", "SET k 2", "EXEC", "GET k"]);
+    assert_eq!(rig.sent(), ["MULTI", "GET k", "SET k 2", "EXEC", "GET k"]);
+    rig.hear("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$1\r\n1\r\n+OK\r\n$1\r\n2\r\n");
+    assert!(rig.out().ends_with("*2\r\n$1\r\n1\r\n+OK\r\n$1\r\n2\r\n"));
+    rig.hold(b"k", b"$1\r\n2\r\n");
+    rig.send(&["GET k"]);
+    assert_eq!(rig.out(), "$1\r\n2\r\n");
+}
+
+#[test]
+fn who_watches_reads_from_the_server() {
+    let mut rig = rig();
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    rig.send(&["WATCH k", "GET k"]);
+    assert_eq!(rig.sent(), ["WATCH k", "GET k"]);
+    rig.hear("+OK\r\n$1\r\n1\r\n");
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    rig.send(&["UNWATCH"]);
+    rig.hear("+OK\r\n");
+    rig.out();
+    rig.send(&["GET k"]);
+    assert_eq!(rig.out(), "$1\r\n1\r\n");
+}
+
+#[test]
+fn what_is_set_behind_a_command_is_not_unset_by_its_answer() {
+    for (lines, answers) in [
+        (["RESET", "WATCH k"], "+RESET\r\n+OK\r\n"),
+        (["CLIENT TRACKING OFF", "CLIENT TRACKING ON"], "+OK\r\n+OK\r\n"),
+        (["READWRITE", "READONLY"], "+OK\r\n+OK\r\n"),
+    ] {
+        let mut rig = rig();
+        rig.send(&lines);
+        rig.hear(answers);
+        rig.sent();
+        rig.hold(b"k", b"$1\r\n1\r\n");
+        rig.send(&["GET k"]);
+        assert_eq!(rig.sent(), ["GET k"], "{lines:?}");
+    }
+}
+
+#[test]
+fn replies_are_in_the_version_that_was_accepted() {
+    let mut rig = rig();
+    rig.hold(b"k", b"_\r\n");
+    rig.send(&["GET k"]);
+    assert_eq!(rig.out(), "$-1\r\n");
+    rig.send(&["HELLO 3"]);
+    rig.hear("%1\r\n$5\r\nproto\r\n:3\r\n");
+    rig.out();
+    rig.send(&["GET k"]);
+    assert_eq!(rig.out(), "_\r\n");
+    rig.send(&["HELLO 2 AUTH bob x"]);
+    rig.hear("-WRONGPASS\r\n");
+    rig.out();
+    rig.send(&["GET k"]);
+    assert_eq!(rig.out(), "_\r\n", "refused as a whole");
+}
+
+#[test]
+fn the_database_and_the_user_are_those_that_were_accepted() {
+    let mut rig = rig();
+    rig.send(&["SELECT 7", "AUTH bob b"]);
+    rig.hear("+OK\r\n+OK\r\n");
+    rig.send(&["GET k"]);
+    let identity = rig.host.identity.lock().clone().unwrap();
+    assert_eq!(identity.db, 7);
+    assert_eq!(identity.login.unwrap().user.as_deref(), Some("bob"));
+    rig.reply("_\r\n");
+    rig.send(&["SELECT 99"]);
+    rig.hear("-ERR DB index is out of range\r\n");
+    rig.send(&["GET j"]);
+    assert_eq!(rig.host.identity.lock().as_ref().unwrap().db, 7);
+}
+
+const CONFIRMED: &str = "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n";
+const MESSAGE: &str = "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n";
+
+#[test]
+fn messages_come_after_the_confirmation_whatever_is_in_front() {
+    for version in [2, 3] {
+        let mut rig = rig();
+        let kind = if version == 3 { ">" } else { "*" };
+        let [confirmed, message] = [CONFIRMED, MESSAGE].map(|frame| frame.replacen('*', kind, 1));
+        if version == 3 {
+            rig.send(&["HELLO 3"]);
+            rig.hear("%1\r\n$5\r\nproto\r\n:3\r\n");
+            rig.out();
+        }
+        rig.hold(b"k", b"$1\r\n1\r\n");
+        rig.send(&["SET j 1", "GET k", "SUBSCRIBE c", "PING"]);
+        rig.hear(&format!("+OK\r\n{confirmed}{message}+PONG\r\n{message}"));
+        let due = format!("+OK\r\n$1\r\n1\r\n{confirmed}{message}+PONG\r\n{message}");
+        assert_eq!(rig.out(), due);
+        rig.send(&["GET k"]);
+        assert_eq!(rig.sent().last().unwrap(), "GET k", "subscribed");
+    }
+}
+
+#[test]
+fn unsubscribing_from_everything_takes_as_many_confirmations() {
+    let mut rig = rig();
+    let end =
+        |channel: &str, left: u32| format!("*3\r\n$11\r\nunsubscribe\r\n{channel}\r\n:{left}\r\n");
+    rig.send(&["UNSUBSCRIBE", "PING"]);
+    rig.hear(&format!("{}+PONG\r\n", end("$-1", 0)));
+    assert_eq!(rig.out(), format!("{}+PONG\r\n", end("$-1", 0)));
+    rig.send(&["SUBSCRIBE c d", "UNSUBSCRIBE", "PING"]);
+    let second = "*3\r\n$9\r\nsubscribe\r\n$1\r\nd\r\n:2\r\n";
+    let ends = end("$1\r\nc", 1) + &end("$1\r\nd", 0);
+    rig.hear(&format!("{CONFIRMED}{second}{ends}+PONG\r\n"));
+    assert_eq!(rig.out(), format!("{CONFIRMED}{second}{ends}+PONG\r\n"));
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    rig.send(&["GET k"]);
+    assert_eq!(rig.out(), "$1\r\n1\r\n", "plain again");
+}
+
+#[test]
+fn without_replies_there_is_only_a_pipe() {
+    for line in ["CLIENT REPLY OFF", "CLIENT REPLY SKIP", "MONITOR"] {
+        let mut rig = rig();
+        rig.hold(b"k", b"$1\r\n1\r\n");
+        rig.send(&["ECHO a", line, "GET k"]);
+        assert_eq!(rig.sent(), ["ECHO a"], "what was asked before is answered first");
+        rig.hear("$1\r\na\r\n");
+        assert_eq!(rig.sent(), [line, "GET k"]);
+        rig.hear("$1\r\n2\r\nany bytes");
+        assert_eq!(rig.out(), "$1\r\na\r\n$1\r\n2\r\nany bytes");
+    }
+}
+
+#[test]
+fn a_pipe_that_writes_is_a_barrier_with_every_answer() {
+    let mut rig = rig();
+    rig.send(&["CLIENT REPLY OFF", "SET k 2", "CLIENT REPLY ON"]);
+    rig.hear("+OK\r\n");
+    assert_eq!(rig.barriers(), 1);
+}
+
+#[test]
+fn quit_is_answered_and_then_nothing() {
+    let mut rig = rig();
+    rig.send(&["QUIT", "ECHO a"]);
+    assert_eq!((rig.out(), rig.sent()), ("+OK\r\n".to_owned(), Vec::new()));
+    assert_eq!(rig.session.core.ending, Ending::AfterOutput);
+    let mut rig = self::rig();
+    rig.send(&["ECHO a", "QUIT", "ECHO b"]);
+    assert_eq!(rig.sent(), ["ECHO a", "QUIT"]);
+    rig.hear("$1\r\na\r\n+OK\r\n");
+    assert_eq!(rig.out(), "$1\r\na\r\n+OK\r\n");
+    assert_eq!(rig.session.core.ending, Ending::AfterOutput);
+}
+
+#[test]
+fn a_reply_nobody_asked_for_is_the_last() {
+    let mut rig = rig();
+    rig.send(&["ECHO a"]);
+    rig.hear("$1\r\na\r\n$6\r\nFORGED\r\n$1\r\nb\r\n");
+    assert_eq!(rig.session.core.ending, Ending::AfterOutput);
+    assert_eq!(rig.out(), "$1\r\na\r\n$6\r\nFORGED\r\n");
+}
+
+#[test]
+fn a_large_reply_is_passed_on_while_it_comes() {
+    let mut rig = rig();
+    rig.send(&["HELLO 3", "GETRANGE k 0 -1", "ECHO a"]);
+    rig.hear("%1\r\n$5\r\nproto\r\n:3\r\n");
+    rig.refuse_all();
+    rig.out();
+    let half = "x".repeat(50_000);
+    rig.hear(&format!("$100000\r\n{half}"));
+    assert!(rig.out().len() >= 50_000, "it is not kept until it is whole");
+    let push = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+    rig.hear(&format!("{half}\r\n{push}$1\r\na\r\n"));
+    assert!(rig.out().ends_with(&format!("x\r\n{push}$1\r\na\r\n")));
+}
+
+impl Rig {
+    fn refuse_all(&mut self) {
+        while !self.asked().is_empty() {
+            self.refuse();
+        }
+    }
+}
+
+#[test]
+fn after_reset_the_proxy_logs_in_again_before_anything_else() {
+    let mut rig = Rig::new(alice(), 3, Limits::default());
+    rig.send(&["PING"]);
+    assert_eq!(rig.sent(), ["AUTH alice a", "SELECT 3", "PING"]);
+    rig.hear("+OK\r\n+OK\r\n+PONG\r\n");
+    rig.send(&["SELECT 5", "RESET", "ECHO a"]);
+    assert_eq!(rig.sent(), ["SELECT 5", "RESET"]);
+    rig.hear("+OK\r\n+RESET\r\n");
+    assert_eq!(rig.sent(), ["AUTH alice a", "SELECT 3", "ECHO a"]);
+    rig.hear("+OK\r\n+OK\r\n$1\r\na\r\n");
+    assert_eq!(rig.out(), "+PONG\r\n+OK\r\n+RESET\r\n$1\r\na\r\n");
+    rig.send(&["GET k"]);
+    let identity = rig.host.identity.lock().clone().unwrap();
+    assert_eq!((identity.db, identity.login), (3, alice()));
+}
+
+#[test]
+fn nothing_stays_begun_when_a_client_is_gone() {
+    for is_upstream in [false, true] {
+        let mut rig = rig();
+        rig.send(&["SET k 1", "MULTI", "SET j 1", "EXEC", "MSET a 1 b 1"]);
+        if is_upstream {
+            rig.lose_upstream()
+        } else {
+            rig.close()
+        }
+        for key in ["k", "j", "a", "b"] {
+            assert!(rig.host.store.inspect(key.as_bytes(), 0).is_empty(), "{key}");
+        }
+    }
+}
