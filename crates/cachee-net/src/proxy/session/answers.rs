@@ -207,9 +207,12 @@ impl Core {
                 }
             }
             Some(Expected::Slot(sequence)) => self.take_reply(context, sequence, frame),
-            // Nobody asked: what it is about cannot be known (a server that is full says so).
+            // Nobody asked: what it is about cannot be known (a server that is full says so), but
+            // it must not be taken for the answer to a read that the link has yet to end.
             None => {
-                self.out.extend(frame);
+                if self.slots.is_empty() || frame[0] == b'-' {
+                    self.out.extend(frame);
+                }
                 self.ending = Ending::AfterOutput;
             }
         }

@@ -335,6 +335,15 @@ fn a_reply_nobody_asked_for_is_the_last() {
 }
 
 #[test]
+fn a_reply_nobody_asked_for_answers_no_read() {
+    let mut rig = rig();
+    rig.send(&["ECHO a", "GET k"]);
+    rig.hear("$1\r\na\r\n$6\r\nFORGED\r\n");
+    assert_eq!(rig.out(), "$1\r\na\r\n");
+    assert_eq!(rig.session.core.ending, Ending::AfterOutput);
+}
+
+#[test]
 fn a_large_reply_is_passed_on_while_it_comes() {
     let mut rig = rig();
     rig.send(&["HELLO 3", "GETRANGE k 0 -1", "ECHO a"]);
