@@ -70,7 +70,7 @@ bench: $(VENV)/.built ## Benchmarks beside their peers (ARGS="--quick" or names)
 demo: $(VENV)/.built ## The same API without and with cachee (ARGS="--rtt 1 --json out.json")
 	@$(BIN)/cachee demo $(ARGS)
 
-fuzz: ## Fuzz the store and the RESP parsers (needs cargo-fuzz and a nightly toolchain)
+fuzz: ## Fuzz the store, the RESP parsers and a session (needs cargo-fuzz and a nightly toolchain)
 	cd fuzz && for target in $$(cargo fuzz list); do \
 	  mkdir -p corpus/$$target seeds/$$target; \
 	  cargo fuzz run $$target corpus/$$target seeds/$$target -- -max_total_time=60; done
