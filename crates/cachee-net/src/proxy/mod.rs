@@ -45,6 +45,7 @@ mod host;
 mod inbox;
 mod listen;
 mod output;
+mod primary;
 mod reply;
 pub mod request;
 pub mod resp2;

@@ -19,7 +19,7 @@ use super::host::{Feed, Host, Identity, Ticket};
 use super::inbox::{Inbox, Message};
 use super::reply::Reply;
 use crate::commands::CommandTable;
-use crate::config::{Credentials, LinkConfig};
+use crate::config::{Credentials, Endpoint, LinkConfig};
 use crate::error::NetError;
 use crate::link::{Link, LinkStatus, Outcome, Read, Request, Waiter};
 use crate::transport;
@@ -217,8 +217,16 @@ impl Shared {
     }
 
     /// Moves everything to another server.
-    pub(crate) fn move_to(&self, endpoint: crate::config::Endpoint) {
+    pub(crate) fn move_to(&self, endpoint: Endpoint, addresses: Vec<SockAddr>) {
         self.link_config.write().endpoint = endpoint;
+        self.set_addresses(addresses);
+        self.close_links();
+        self.tell_all(|| Message::Moved);
+    }
+
+    /// Ends everything that leads to the server there was; `move_to` tells of another.
+    pub(crate) fn leave(&self) {
+        self.set_addresses(Vec::new());
         self.close_links();
         self.tell_all(|| Message::Moved);
     }
@@ -227,6 +235,10 @@ impl Shared {
         let mut links = self.links.write();
         if let Some(feed) = links.get(identity) {
             return Some(Arc::clone(feed));
+        }
+        // Nobody knows where the upstream is.
+        if self.addresses.read().is_empty() {
+            return None;
         }
         if links.len() >= LINKS_MAX {
             let unused = links.iter().find(|(_, feed)| Arc::strong_count(feed) == 1);

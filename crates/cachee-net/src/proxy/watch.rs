@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::config::{Login, Topology};
 use super::host::{Host, Identity};
+use super::primary::{Follower, Heard};
 use super::shared::Shared;
+use super::topology::sentinel::{ROLE_QUESTION, is_replica};
 use crate::clock;
 use crate::config::LinkConfig;
 use crate::error::NetError;
@@ -25,6 +28,8 @@ use crate::transport::{self, Transport};
 const INTERVAL: Duration = Duration::from_millis(1_000);
 /// While something is not known yet.
 const EAGER_INTERVAL: Duration = Duration::from_millis(50);
+/// While a sentinel is listened to: how soon the end of the proxy is noticed.
+const LISTENING_INTERVAL: Duration = Duration::from_millis(100);
 /// Sweeping and learning need no connection.
 const ANSWER_MS: u64 = 1_000;
 
@@ -33,6 +38,8 @@ pub(crate) struct Watch {
     shared: Arc<Shared>,
     stop: Arc<Stop>,
     connection: Option<Transport>,
+    /// Behind sentinels: who the primary is.
+    follower: Option<Follower>,
     rules: Option<Vec<u8>>,
     /// May `ACL LIST` be asked?
     may_list: bool,
@@ -69,8 +76,13 @@ impl Stop {
 impl Watch {
     pub(crate) fn new(shared: Arc<Shared>) -> (Self, Arc<Stop>) {
         let stop = Arc::new(Stop::default());
+        let follower = match &shared.config.topology {
+            Topology::Sentinel { sentinels, master } => Some(Follower::new(master, sentinels)),
+            Topology::One | Topology::Cluster { .. } => None,
+        };
         let watch = Self {
             shared,
+            follower,
             stop: Arc::clone(&stop),
             connection: None,
             rules: None,
@@ -89,19 +101,80 @@ impl Watch {
             self.shared.is_ready.store(is_ready, Ordering::Release);
             let knows_commands = self.shared.learn_commands();
             let is_settled = is_ready && (knows_commands || self.shared.links().is_empty());
-            self.stop.pause(if is_settled { INTERVAL } else { EAGER_INTERVAL });
+            self.pause(if is_settled { INTERVAL } else { EAGER_INTERVAL });
         }
+    }
+
+    /// Waits, listening to the sentinel if there is one.
+    fn pause(&mut self, time: Duration) {
+        let Some(follower) = &mut self.follower else { return self.stop.pause(time) };
+        let mut left = time;
+        while follower.is_listening() && !left.is_zero() && !self.stop.is_told() {
+            let step = left.min(LISTENING_INTERVAL);
+            match follower.hears(step) {
+                Heard::Nothing => {}
+                Heard::Another => return self.forsake(),
+                Heard::Silence => return,
+            }
+            left -= step;
+        }
+        if !follower.is_listening() {
+            self.stop.pause(left);
+        }
+    }
+
+    /// The server that was the primary is none, or none that is sure: nothing more of it is served.
+    fn forsake(&mut self) {
+        self.connection = None;
+        self.shared.leave();
     }
 
     /// One look; before the first client this is also how the addresses become known.
     pub(crate) fn look(&mut self) -> Result<(), NetError> {
+        self.follow()?;
         if self.connection.is_none() {
             let config = self.shared.link_config();
             self.shared.set_addresses(transport::resolve(&config.endpoint)?);
             self.connect(&config)?;
         }
         self.compare_rules()?;
+        self.check_role()?;
         self.prove_identities();
+        Ok(())
+    }
+
+    /// Behind sentinels: finds the primary, unless it is known, and moves everything to it if it is
+    /// another. While nobody names one that proves itself, the one there was is as good as it was.
+    fn follow(&mut self) -> Result<(), NetError> {
+        let Some(follower) = &mut self.follower else { return Ok(()) };
+        if self.connection.is_some() && follower.is_current() {
+            return Ok(());
+        }
+        let config = self.shared.link_config();
+        let is_known = !self.shared.addresses().is_empty();
+        let found = match follower.find(&config, self.shared.config.login.as_ref()) {
+            Ok(found) => found.endpoint(),
+            Err(_) if is_known => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if !is_known || found != config.endpoint {
+            let addresses = transport::resolve(&found)?;
+            self.connection = None;
+            self.rules = None;
+            self.shared.move_to(found, addresses);
+        }
+        Ok(())
+    }
+
+    /// Behind sentinels: is the server we talk to still what it was?
+    fn check_role(&mut self) -> Result<(), NetError> {
+        let (Some(_), Some(connection)) = (&self.follower, &self.connection) else {
+            return Ok(());
+        };
+        if is_replica(&ask(connection, &ROLE_QUESTION)?) {
+            self.forsake();
+            return Err(NetError::Refused("the server is not the primary any longer".to_owned()));
+        }
         Ok(())
     }
 
@@ -109,9 +182,7 @@ impl Watch {
         let tls = config.tls.as_ref();
         let (transport, _) = transport::connect(&config.endpoint, tls, config.connect_timeout_ms)?;
         if let Some(login) = &self.shared.config.login {
-            let user = login.user.as_deref().unwrap_or("default").as_bytes();
-            let answer = ask(&transport, &[b"AUTH", user, &login.password])?;
-            refused(&answer)?;
+            log_in(&transport, login)?;
             self.shared.set_open(true);
         } else {
             let answer = ask(&transport, &[b"PING"])?;
@@ -162,18 +233,21 @@ impl Watch {
         let config = self.shared.link_config();
         let tls = config.tls.as_ref();
         let (transport, _) = transport::connect(&config.endpoint, tls, config.connect_timeout_ms)?;
-        let answer = match &identity.login {
-            None => ask(&transport, &[b"PING"])?,
-            Some(login) => {
-                let user = login.user.as_deref().unwrap_or("default").as_bytes();
-                ask(&transport, &[b"AUTH", user, &login.password])?
-            }
-        };
-        refused(&answer)
+        match &identity.login {
+            None => refused(&ask(&transport, &[b"PING"])?),
+            Some(login) => log_in(&transport, login),
+        }
     }
 }
 
-fn ask(transport: &Transport, words: &[&[u8]]) -> Result<Vec<u8>, NetError> {
+/// Logs in; an error when that is refused.
+pub(crate) fn log_in(transport: &Transport, login: &Login) -> Result<(), NetError> {
+    let user = login.user.as_deref().unwrap_or("default").as_bytes();
+    refused(&ask(transport, &[b"AUTH", user, &login.password])?)
+}
+
+/// One question, one answer.
+pub(crate) fn ask(transport: &Transport, words: &[&[u8]]) -> Result<Vec<u8>, NetError> {
     let deadline_ms = clock::now_ms() + ANSWER_MS;
     transport.write_all(&command_bytes(words), deadline_ms)?;
     Talk::new(transport, deadline_ms).answer("watching")

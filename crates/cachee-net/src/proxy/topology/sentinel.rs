@@ -74,6 +74,16 @@ pub(crate) fn is_primary(frame: &[u8]) -> bool {
     reader.elements().is_some_and(|count| count > 0) && reader.string() == Some(b"master")
 }
 
+/// Whether it says that it is something else.
+pub(crate) fn is_replica(frame: &[u8]) -> bool {
+    !is_primary(frame) && Reader::new(frame).elements().is_some()
+}
+
+/// Whether it does not say so to strangers, or to this user: the sentinel is believed.
+fn is_withheld(frame: &[u8]) -> bool {
+    frame.starts_with(b"-NOAUTH") || frame.starts_with(b"-NOPERM")
+}
+
 fn address(host: Option<&[u8]>, port: Option<&[u8]>) -> Option<Address> {
     let host = str::from_utf8(host?).ok().filter(|host| !host.is_empty())?;
     let port = str::from_utf8(port?).ok()?.parse().ok().filter(|&port| port > 0)?;
@@ -138,7 +148,7 @@ impl Search {
 
     /// The server answered to `ROLE`; `None`: it is the primary, and the search is over.
     pub(crate) fn proved(&mut self, frame: &[u8]) -> Option<Step> {
-        if is_primary(frame) {
+        if is_primary(frame) || is_withheld(frame) {
             self.sentinels.swap(0, self.at);
             self.at = 0;
             return None;
@@ -214,6 +224,18 @@ mod tests {
         assert_eq!(search.begin(), Step::Ask(at(3)));
         assert_eq!(search.answered(&found(11)), Step::Try(at(11)));
         assert_eq!(search.failed("refused".to_owned()), Step::Ask(at(2)));
+    }
+
+    #[test]
+    fn a_server_that_does_not_tell_its_role_is_believed_to_be_what_it_is_named() {
+        for frame in [&b"-NOAUTH Authentication required.\r\n"[..], b"-NOPERM x\r\n"] {
+            let mut search = Search::new("main", vec![at(1)]);
+            search.begin();
+            search.answered(&found(10));
+            assert_eq!(search.proved(frame), None);
+            assert!(!is_replica(frame));
+        }
+        assert!(is_replica(REPLICA) && !is_replica(PRIMARY) && !is_replica(b"-LOADING x\r\n"));
     }
 
     #[test]
