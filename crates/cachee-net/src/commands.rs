@@ -92,6 +92,9 @@ impl CommandTable {
         let mut name = [0_u8; NAME_BYTES_MAX];
         let Some(command) = self.find(args, &mut name) else { return Effect::Unknown };
         match name_without_padding(&name) {
+            b"debug" if args.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"SLEEP")) => {
+                return Effect::None;
+            }
             b"flushall" | b"flushdb" | b"swapdb" | b"debug" | b"replicaof" | b"slaveof" => {
                 return Effect::FlushAll;
             }

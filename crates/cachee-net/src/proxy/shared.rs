@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     link_config: RwLock<LinkConfig>,
     upstream_tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     is_open: AtomicBool,
+    /// Rights have changed since the watch has looked.
+    pub(crate) must_look: AtomicBool,
     pub(crate) is_ready: AtomicBool,
     pub(crate) clients: AtomicUsize,
     /// Clients turned away because there were too many.
@@ -113,6 +115,7 @@ impl Shared {
             version: AtomicU64::new(1),
             addresses: RwLock::new(Arc::new([])),
             is_open: AtomicBool::new(config.login.is_some()),
+            must_look: AtomicBool::new(false),
             is_ready: AtomicBool::new(false),
             clients: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
@@ -302,9 +305,12 @@ impl Host for Shared {
         self.links.read().values().for_each(|feed| feed.link.barrier());
     }
 
+    /// The server holds open connections to the new rules at once, links included. Whether it lets
+    /// in who connects from now on is for the watch to find out; until then nobody new is served.
     fn rights_changed(&self) {
-        self.close_links();
         self.store.clear();
+        self.set_open(self.config.login.is_some());
+        self.must_look.store(true, Ordering::Release);
     }
 
     fn is_open(&self) -> bool {

@@ -132,6 +132,10 @@ impl Watch {
     /// One look; before the first client this is also how the addresses become known.
     pub(crate) fn look(&mut self) -> Result<(), NetError> {
         self.follow()?;
+        if self.shared.must_look.swap(false, Ordering::AcqRel) {
+            self.connection = None;
+            self.proven_ms = 0;
+        }
         if self.connection.is_none() {
             let config = self.shared.link_config();
             self.shared.set_addresses(transport::resolve(&config.endpoint)?);

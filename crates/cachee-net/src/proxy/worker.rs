@@ -20,7 +20,7 @@ use slab::Slab;
 use super::config::Limits;
 use super::host::{Context, Ticket};
 use super::inbox::{Inbox, Message};
-use super::output::Pool;
+use super::output::{Output, Pool};
 use super::session::{Ending, Session};
 use super::shared::Shared;
 use crate::clock;
@@ -286,13 +286,13 @@ impl Worker {
         let mut budget = TURN_BYTES;
         let mut is_over = false;
         loop {
-            is_over |= !held.read_upstream(&context, &mut self.buffer, &mut budget);
+            held.read_upstream(&context, &mut self.buffer, &mut budget);
             held.session.resume(&context);
             is_over |= !held.read_client(&context, &mut self.buffer, &mut budget);
             if held.session.core.upstream.is_wanted && matches!(held.upstream, Upstream::None) {
                 held.connect(client, 0, &self.shared, &self.poll, &context);
             }
-            is_over |= !held.flush_upstream(&context, &mut self.pool);
+            held.flush_upstream(&mut self.pool);
             is_over |= !held.flush_client(&context, &mut self.pool);
             if is_over || budget == 0 || !held.has_more(&context) {
                 break;
@@ -312,7 +312,7 @@ impl Worker {
     fn connected(&mut self, client: usize) {
         let context = context!(self);
         let held = &mut self.clients[client];
-        let Upstream::Connecting { transport, attempt, deadline_ms } =
+        let Upstream::Connecting { transport, attempt, .. } =
             std::mem::replace(&mut held.upstream, Upstream::None)
         else {
             return;
@@ -323,7 +323,6 @@ impl Worker {
                 held.upstream = Upstream::Open(transport);
             }
             Err(error) => {
-                let _ = deadline_ms;
                 unregister(&self.poll, transport.raw_fd());
                 held.connect_failed(client, attempt, &error, &self.shared, &self.poll, &context);
             }
@@ -409,18 +408,13 @@ impl Client {
     }
 
     /// Reads of the upstream while there is room for it.
-    fn read_upstream(
-        &mut self,
-        context: &Context<'_>,
-        buffer: &mut [u8],
-        budget: &mut usize,
-    ) -> bool {
+    fn read_upstream(&mut self, context: &Context<'_>, buffer: &mut [u8], budget: &mut usize) {
         while self.is_upstream_readable
             && *budget > 0
             && self.session.core.ending != Ending::AfterOutput
             && !self.session.core.is_output_full(context)
         {
-            let Upstream::Open(transport) = &self.upstream else { return true };
+            let Upstream::Open(transport) = &self.upstream else { return };
             match transport.read(buffer) {
                 Ok(0) => {
                     self.is_upstream_readable = false;
@@ -442,7 +436,6 @@ impl Client {
                 }
             }
         }
-        true
     }
 
     fn flush_client(&mut self, context: &Context<'_>, pool: &mut Pool) -> bool {
@@ -464,18 +457,14 @@ impl Client {
         }
     }
 
-    fn flush_upstream(&mut self, context: &Context<'_>, pool: &mut Pool) -> bool {
-        let Upstream::Open(transport) = &self.upstream else { return true };
+    fn flush_upstream(&mut self, pool: &mut Pool) {
+        let Upstream::Open(transport) = &self.upstream else { return };
         let mut written = 0;
         if self.session.core.upstream.out.flush(transport, pool, &mut written).is_err() {
             // What the upstream has said before it went is still to be read.
             self.is_upstream_readable = true;
-            if self.session.core.upstream.out.len() > 0 {
-                self.session.core.upstream.out = super::output::Output::default();
-            }
+            self.session.core.upstream.out = Output::default();
         }
-        let _ = context;
-        true
     }
 
     /// Something could be done at once, without an event.

@@ -321,7 +321,7 @@ impl Core {
     }
 
     fn request_limits(&self, context: &Context<'_>) -> RequestLimits {
-        let unauthenticated = (!self.is_accepted(context)).then(|| UnauthenticatedLimits {
+        let unauthenticated = (!self.is_accepted(context)).then_some(UnauthenticatedLimits {
             max_bulk: context.limits.bulk_unauthenticated_bytes,
             max_args: context.limits.args_unauthenticated,
         });
