@@ -51,6 +51,11 @@ impl EntryKey {
         &self.0[HEADER_BYTES + self.word(8) as usize..]
     }
 
+    /// Key and arguments together.
+    pub(crate) fn name_bytes(&self) -> usize {
+        self.0.len() - HEADER_BYTES
+    }
+
     pub(crate) fn heap_bytes(&self) -> usize {
         heap_bytes(self.0.len())
     }

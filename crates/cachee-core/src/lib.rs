@@ -36,6 +36,7 @@ mod dependencies;
 mod gate;
 mod ghost;
 mod hash;
+mod hottest;
 mod index;
 mod key;
 mod leases;
@@ -52,6 +53,7 @@ mod weigh;
 
 pub use gate::Gate;
 pub use hash::KeyedHash;
+pub use hottest::Hot;
 pub use shard::{Inserted, Shard, SlotId};
 pub use statistics::Stats;
 pub use store::{

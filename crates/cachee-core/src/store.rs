@@ -32,13 +32,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::hash::KeyedHash;
+use crate::hottest::{Hot, Hottest};
 use crate::leases::LeaseId;
 use crate::segment::{Segment, weight_bytes};
 use crate::shard::SlotId;
 use crate::statistics::Stats;
 use crate::weigh::Weigh;
 
-/// Slots one `sweep_step` looks at.
+/// Slots one `sweep_step`, or one step of `hottest`, looks at.
 const SWEEP_SLOTS: u32 = 256;
 
 /// How a store is built.
@@ -381,6 +382,29 @@ impl<V: Weigh> Store<V> {
         let key_hash = self.key_hash(key);
         let segment = &self.segments[self.segment_of(key_hash)];
         segment.0.lock().inspect(key, key_hash, now_ms)
+    }
+
+    /// The names most hit among the scopes that are wanted, most first, at most `count`; those
+    /// longer than `name_bytes_max` are passed over. It counts nothing and drops nothing. The
+    /// store may change meanwhile: what is stored anew on the way may be given twice or not at all.
+    pub fn hottest(
+        &self,
+        count: usize,
+        name_bytes_max: usize,
+        is_wanted: impl Fn(u32) -> bool,
+    ) -> Vec<Hot> {
+        let mut hottest = Hottest::new(count);
+        for segment in &self.segments {
+            let mut cursor = Some(0);
+            while let Some(from) = cursor {
+                cursor = segment.0.lock().shard.visit(from, SWEEP_SLOTS, |key, hits| {
+                    if key.name_bytes() <= name_bytes_max && is_wanted(key.scope()) {
+                        hottest.offer(key, hits);
+                    }
+                });
+            }
+        }
+        hottest.into_sorted()
     }
 
     /// Panics unless every structural invariant holds.

@@ -368,8 +368,30 @@ impl Run {
         self.each_lease(|lease| lease.is_alive &= !dies(lease));
     }
 
+    /// The most hit of one scope, for every count, are those of the model, by their hits.
+    fn compare_hottest(&self) {
+        let scope = self.scopes[0];
+        let ours = self.entries.iter().filter(|(id, _)| id.scope == scope);
+        let mut hits: Vec<u64> = ours.map(|(_, held)| held.hits).collect();
+        hits.sort_unstable_by(|a, b| b.cmp(a));
+        for count in [0, 1, 3, usize::MAX] {
+            let hottest = self.store.hottest(count, usize::MAX, |wanted| wanted == scope);
+            let seen: Vec<u64> = hottest.iter().map(|hot| u64::from(hot.hits)).collect();
+            assert_eq!(seen, hits[..count.min(hits.len())], "the {count} hottest");
+            for hot in hottest {
+                let is_it = |id: &Id| KEYS[id.key] == hot.key && ARGS[id.args] == hot.args;
+                let held = self
+                    .entries
+                    .iter()
+                    .find(|(id, _)| (id.scope, id.shape) == (hot.scope, hot.shape) && is_it(id));
+                assert_eq!(held.map(|(_, held)| held.hits), Some(u64::from(hot.hits)), "{hot:?}");
+            }
+        }
+    }
+
     /// Nothing is left behind once every load and write has ended.
     fn finish(mut self) {
+        self.compare_hottest();
         while !self.writes.is_empty() {
             self.end_write();
         }

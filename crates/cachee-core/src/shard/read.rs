@@ -101,6 +101,20 @@ impl<K, V> Shard<K, V> {
         })
     }
 
+    /// Shows the key and the hits of what up to `steps` slots from `cursor` on hold; the next
+    /// cursor, or none at the end. Counts nothing.
+    pub(crate) fn visit(&self, cursor: u32, steps: u32, mut f: impl FnMut(&K, u32)) -> Option<u32> {
+        let slots = self.slab.hot.len() as u32;
+        let end = cursor.saturating_add(steps).min(slots);
+        // Another call may have cleared the shard since the cursor was given.
+        for entry in &self.slab.hot[cursor.min(end) as usize..end as usize] {
+            if let Some(key) = entry.key() {
+                f(key, entry.hits());
+            }
+        }
+        (end < slots).then_some(end)
+    }
+
     /// What is known of each entry that depends on `dep`.
     pub(crate) fn rows(&self, dep: u64) -> impl Iterator<Item = Row<'_, K>> {
         self.dependencies.all(dep).filter_map(|slot| {
