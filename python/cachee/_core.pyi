@@ -234,6 +234,15 @@ class Proxy:
     def is_ready(self) -> bool:
         """Whether the upstream answers. Never waits."""
 
+    def hot_keys(self, count: int) -> list[tuple[str, int, list[bytes]]]:
+        """User, database and words of the reads that were answered most, at most `count`."""
+
+    def warm(self, names: list[tuple[str, int, list[bytes]]]) -> None:
+        """Read these from the upstream, in the background at a bounded rate.
+
+        Names of users without a connection wait ten minutes for them to log in.
+        """
+
     def stats(self) -> dict[str, object]:
         """Numbers by name, and "links": one dict a connection of the proxy's own.
 

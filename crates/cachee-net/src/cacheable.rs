@@ -81,6 +81,19 @@ pub fn encode_args(args: &[&[u8]], out: &mut Vec<u8>) {
     }
 }
 
+/// The words of the command that `cacheable` gave this shape, `encode_args` these arguments; none
+/// when that cannot be.
+pub fn decode_words<'a>(shape: u32, key: &'a [u8], mut args: &'a [u8]) -> Option<Vec<&'a [u8]>> {
+    let mut words = vec![spec(shape)?.name.as_bytes(), key];
+    while !args.is_empty() {
+        let (len, rest) = args.split_first_chunk::<4>()?;
+        let (arg, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        words.push(arg);
+        args = rest;
+    }
+    Some(words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +168,29 @@ mod tests {
         assert!(encode(&[b"GET", b"k"]).is_empty());
         assert_ne!(encode(&[b"X", b"k", b"ab", b"c"]), encode(&[b"X", b"k", b"a", b"bc"]));
         assert_ne!(encode(&[b"X", b"k", b""]), encode(&[b"X", b"k"]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn words_come_back(args in proptest::collection::vec(".{0,9}", 1..6)) {
+            for name in ["HMGET", "BITFIELD_RO", "GET"] {
+                let mut words: Vec<&[u8]> = vec![name.as_bytes()];
+                words.extend(args.iter().map(|arg| arg.as_bytes()));
+                let Some(found) = cacheable(&words) else { continue };
+                let mut encoded = Vec::new();
+                encode_args(&words, &mut encoded);
+                proptest::prop_assert_eq!(decode_words(found.shape, words[1], &encoded), Some(words));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_words_or_nothing(shape: u32, args: Vec<u8>) {
+            if let Some(words) = decode_words(shape, b"k", &args) {
+                let mut encoded = Vec::new();
+                encode_args(&words, &mut encoded);
+                proptest::prop_assert_eq!(encoded, args);
+            }
+        }
     }
 
     #[test]

@@ -67,6 +67,7 @@ METRICS: Mapping[str, tuple[str, Kind, str]] = {
         "Cacheable reads the upstream answered all the same.",
     ),
     "would_hit": ("would_hit_total", "counter", "Reads that mode on would have answered."),
+    "warmed": ("warmed_total", "counter", "Reads made ahead after a warm restart."),
     "coalesced": ("coalesced_total", "counter", "Reads that waited for another's miss."),
     "stored": ("stored_total", "counter", "Entries stored."),
     "replaced": ("replaced_total", "counter", "Entries overwritten by a newer value."),

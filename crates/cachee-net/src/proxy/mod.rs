@@ -25,6 +25,7 @@
 //! - `worker`, `inbox`, `listen`, `output`: event loops and sockets.
 //! - `topology`: Cluster and Sentinel, where a command goes and what its replies become.
 //! - `shared`, `watch`: links by identity, the upstream's addresses, rights and commands.
+//! - `warm`: names of hot keys out, and in again at the next start.
 //!
 //! # Threads
 //!
@@ -53,6 +54,7 @@ mod session;
 mod shared;
 #[allow(dead_code)] // until the session asks it
 pub(crate) mod topology;
+mod warm;
 mod watch;
 mod worker;
 
@@ -75,6 +77,8 @@ use host::Identity;
 use inbox::Message;
 use listen::{Acceptor, AcceptorHandle, Listener};
 use shared::Shared;
+pub use warm::HotKey;
+use warm::{Warmer, user_of};
 use watch::{Stop, Watch};
 use worker::Worker;
 
@@ -89,6 +93,7 @@ pub struct Proxy {
     addresses: Vec<ListenAddress>,
     acceptor: AcceptorHandle,
     watch: Arc<Stop>,
+    warmer: Arc<Warmer>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -156,7 +161,8 @@ impl Proxy {
         handles.push(spawn("cachee-watch", move || watch.run())?);
         handles.push(spawn("cachee-accept", move || acceptor.run())?);
         let threads = Mutex::new(handles);
-        Ok(Self { shared, addresses, acceptor: handle, watch: stop, threads })
+        let warmer = Warmer::new(Arc::clone(&shared));
+        Ok(Self { shared, addresses, acceptor: handle, watch: stop, warmer, threads })
     }
 
     /// An upstream that is not there yet is no reason not to start.
@@ -195,11 +201,10 @@ impl Proxy {
     pub fn report(&self) -> ProxyReport {
         let mut counters = self.shared.totals();
         counters.push(("clients_refused", self.shared.refused.load(Ordering::Relaxed)));
+        counters.push(("warmed", self.warmer.warmed()));
         let now_ms = crate::clock::coarse_ms();
         let link = |(identity, feed): (Identity, Arc<shared::LinkFeed>)| LinkReport {
-            user: identity
-                .login
-                .map_or(String::new(), |login| login.user.unwrap_or_else(|| "default".to_owned())),
+            user: user_of(identity.login.as_ref()),
             db: identity.db,
             status: feed.link.status(),
             statistics: feed.link.statistics(),
@@ -214,10 +219,23 @@ impl Proxy {
         }
     }
 
+    /// The reads that were answered most, at most `count`: names of the present links' users, for
+    /// another proxy to `warm`.
+    pub fn hot_keys(&self, count: usize) -> Vec<HotKey> {
+        self.warmer.hot_keys(count)
+    }
+
+    /// Reads these in the background, hottest first, at a bounded rate. Those of users that have
+    /// not logged in yet wait for them, ten minutes at most.
+    pub fn warm(&self, hot_keys: Vec<HotKey>) {
+        self.warmer.warm(hot_keys);
+    }
+
     /// Accepts no more, answers what has been asked, then ends each client; true when all are
     /// gone in time.
     pub fn drain(&self, timeout: Duration) -> bool {
         self.acceptor.stop();
+        self.warmer.stop();
         self.shared.tell_all(|| Message::Drain);
         let deadline = Instant::now() + timeout;
         while self.shared.clients.load(Ordering::Acquire) > 0 {
@@ -233,11 +251,13 @@ impl Proxy {
     pub fn close(&self) {
         self.acceptor.stop();
         self.watch.tell();
+        self.warmer.stop();
         self.shared.tell_all(|| Message::Stop);
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // A thread that panicked has said so; the others are still to be ended.
             let _ = thread.join();
         }
+        self.warmer.join();
         self.shared.close_links();
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Watch {
     proven_ms: u64,
 }
 
-/// Ends it.
+/// Ends a thread that pauses on it.
 #[derive(Default)]
 pub(crate) struct Stop {
     is_told: AtomicBool,
@@ -61,11 +61,11 @@ impl Stop {
         self.changed.notify_all();
     }
 
-    fn is_told(&self) -> bool {
+    pub(crate) fn is_told(&self) -> bool {
         self.is_told.load(Ordering::Acquire)
     }
 
-    fn pause(&self, time: Duration) {
+    pub(crate) fn pause(&self, time: Duration) {
         let mut held = self.lock.lock();
         if !self.is_told() {
             self.changed.wait_for(&mut held, time);
