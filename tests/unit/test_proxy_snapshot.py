@@ -141,6 +141,7 @@ def test_a_file_that_cannot_be_used_is_said_and_replaced(path):
     path.write_text("something else")
     said = []
     proxy, warm_set = make(path, said.append)
+    warm_set.tick()
     assert said == [f"snapshot {path} is not used: it is not a file of hot keys"]
     proxy.hot = NAMES
     warm_set.save()

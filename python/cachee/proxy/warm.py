@@ -48,14 +48,13 @@ class WarmSet:
         self._say = say
         self._failed = ""
         self._save_at_s = time.monotonic() + SAVE_INTERVAL_S
-        self._names: list[snapshot.HotKey] = []
-        try:
-            self._names = snapshot.read(self._path, self._upstream)
-        except snapshot.SnapshotError as error:
-            say(f"snapshot {self._path} is not used: {error}")
+        # None: not read yet. That takes long enough to do it when clients are served already.
+        self._names: list[snapshot.HotKey] | None = None
 
     def tick(self) -> float:
         """Do what is due; seconds until something is due again."""
+        if self._names is None:
+            self._names = self._of_last_run()
         if self._names and self._proxy.is_ready():
             names, self._names = self._names, []
             self._proxy.warm(names)
@@ -64,6 +63,13 @@ class WarmSet:
             self._save_at_s = now_s + SAVE_INTERVAL_S
             self.save()
         return WARM_POLL_S if self._names else max(0.0, self._save_at_s - now_s)
+
+    def _of_last_run(self) -> list[snapshot.HotKey]:
+        try:
+            return snapshot.read(self._path, self._upstream)
+        except snapshot.SnapshotError as error:
+            self._say(f"snapshot {self._path} is not used: {error}")
+            return []
 
     def save(self) -> None:
         """Write the names down; an empty L1 leaves the file as it was."""
