@@ -10,17 +10,19 @@ the later one to store wins, as with two calls of `set`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import os
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cachee import _core
 from cachee._units import SIZE_SYNTAX, approximate_size, parse_size
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["DEFAULT_MAX_MEMORY", "Cache", "CacheStats"]
 
@@ -275,6 +277,9 @@ class Cache(_core.Cache):
             value = self.get(key, _ABSENT)
             if value is not _ABSENT:
                 return value  # type: ignore[no-any-return]  # what was stored under the key
+            # Only whoever has it imported can be here; it is a third of the time to import cachee.
+            import asyncio
+
             self._check_fork()
             loop = asyncio.get_running_loop()
             future: asyncio.Future[_T] = loop.create_future()

@@ -4,6 +4,7 @@ import ast
 import importlib
 import pkgutil
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -232,6 +233,16 @@ def _public_modules() -> Iterator[ModuleType]:
         if info.name == "cachee.auto":  # importing it installs
             continue
         yield importlib.import_module(info.name)
+
+
+def test_the_proxy_starts_without_what_it_may_not_need() -> None:
+    late = ("asyncio", "http.server", "subprocess", "ssl")
+    code = (
+        "import sys, cachee.cli.proxy, cachee.proxy.server; "
+        f"print([name for name in {late} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_all_is_what_is_exported() -> None:

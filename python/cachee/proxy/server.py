@@ -23,13 +23,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
-from cachee import _core, _proxy_settings, _stats_socket, embedded
+from cachee import _core, _proxy_settings, _stats_socket
 from cachee._errors import CacheeError, MissingExtraError, NotAvailableError, SettingsError
 from cachee._proxy_settings import ProxySettings
 from cachee._settings import Settings
 from cachee._snapshot import ProxySnapshot
 from cachee.proxy import descriptors, url
-from cachee.proxy.admin import AdminEndpoint
 from cachee.proxy.signals import Signals
 from cachee.proxy.systemd import Notifier
 from cachee.proxy.warm import NamesHotKeys, WarmSet
@@ -99,6 +98,9 @@ def serve(
         server = Server(proxy, signals, own, settings.mode, upstream.shown, say)
         admin = ""
         if own.admin:
+            # Here and below: what is not asked for does not delay the start.
+            from cachee.proxy.admin import AdminEndpoint
+
             endpoint = AdminEndpoint(url.parse_admin(own.admin), server)
             admin = stack.enter_context(endpoint).url
         if settings.stats_socket:
@@ -252,6 +254,8 @@ class Server:
 
 @contextlib.contextmanager
 def _embedded_valkey() -> Iterator[url.Upstream]:
+    from cachee import embedded
+
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(embedded.valkey())
