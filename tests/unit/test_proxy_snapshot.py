@@ -100,6 +100,8 @@ def with_body(path, body):
         (lambda path: changed(path, count=7), "damaged"),
         (lambda path: with_body(path, b'["a", 0, []]\n'), "not a name"),
         (lambda path: with_body(path, b'["a", -1, ["GET"]]\n'), "not a name"),
+        (lambda path: with_body(path, b'["a", 4294967296, ["GET", "x"]]\n'), "not a name"),
+        (lambda path: with_body(path, b'["\\ud800", 0, ["GET", "x"]]\n'), "not a name"),
         (lambda path: with_body(path, b'["a", 0, [7]]\n'), "not a name"),
         (lambda path: with_body(path, b'["a", 0, ["\\u1234"]]\n'), "not a name"),
         (lambda path: with_body(path, b"GET x\n"), "not a name"),

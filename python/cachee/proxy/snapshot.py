@@ -29,6 +29,7 @@ VERSION = 1
 NAMES_MAX = 10_000
 NAME_BYTES_MAX = 64 * 1024
 FILE_BYTES_MAX = 64 * 1024**2
+DATABASES_MAX = 2**31
 
 HotKey = tuple[str, int, list[bytes]]
 """User, database and the words of the read that loads it."""
@@ -119,7 +120,8 @@ def _json(line: bytes) -> Any:
 
 def _hot_key(entry: object) -> HotKey:
     match entry:
-        case [str(user), int(database), list(words)] if words and database >= 0:
+        case [str(user), int(database), list(words)] if words and 0 <= database < DATABASES_MAX:
             with contextlib.suppress(AttributeError, UnicodeEncodeError):
+                user.encode()
                 return user, database, [word.encode("latin-1") for word in words]
     raise SnapshotError("it holds something that is not a name")
