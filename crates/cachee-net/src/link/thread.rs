@@ -57,7 +57,7 @@ pub(super) fn run<V: LinkValue>(link: &Arc<Link<V>>) {
 }
 
 impl<V: LinkValue> Link<V> {
-    fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.is_closing.load(Ordering::Acquire)
     }
 

@@ -7,6 +7,7 @@ use cachee_core::Store;
 
 use super::config::{Limits, Login, Mode};
 use super::reply::Reply;
+use super::topology::Address;
 use crate::commands::CommandTable;
 use crate::link::{Read, Request};
 
@@ -16,6 +17,8 @@ pub(crate) struct Identity {
     /// None: never authenticated.
     pub(crate) login: Option<Login>,
     pub(crate) db: u32,
+    /// Of a cluster: the node whose keys they are.
+    pub(crate) node: Option<Address>,
 }
 
 /// Where the end of a link's read is to be handed in.
@@ -37,6 +40,12 @@ pub(crate) struct Ticket {
 pub(crate) trait Feed: Send + Sync {
     /// The scope that may be served at `now_ms`.
     fn open_scope(&self, now_ms: u64) -> Option<u32>;
+
+    /// The same for one key, where not all keys are in one scope.
+    #[inline]
+    fn scope_of(&self, _key: &[u8], now_ms: u64) -> Option<u32> {
+        self.open_scope(now_ms)
+    }
 
     /// Sends reads; the end of each that is `Submitted` comes to its ticket.
     fn read_many(&self, requests: &[Request<'_>], tickets: &[Ticket]) -> Vec<Read>;

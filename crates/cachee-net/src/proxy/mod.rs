@@ -24,6 +24,8 @@
 //! - `session`: one client's state machine, sans I/O. What may be answered when is argued there.
 //! - `worker`, `inbox`, `listen`, `output`: event loops and sockets.
 //! - `topology`: Cluster and Sentinel, where a command goes and what its replies become.
+//! - `primary`, `survey`: asking sentinels and nodes; `cluster`: what is known of one, and its feeds;
+//!   `session::router`: a cluster as one upstream; `nodes`: its sockets.
 //! - `shared`, `watch`: links by identity, the upstream's addresses, rights and commands.
 //! - `warm`: names of hot keys out, and in again at the next start.
 //!
@@ -40,11 +42,13 @@
 //! becomes another's answer), `SO_REUSEPORT` (few clients land on one loop).
 
 pub mod admission;
+mod cluster;
 pub mod config;
 mod counters;
 mod host;
 mod inbox;
 mod listen;
+mod nodes;
 mod output;
 mod primary;
 mod reply;
@@ -52,7 +56,7 @@ pub mod request;
 pub mod resp2;
 mod session;
 mod shared;
-#[allow(dead_code)] // until the session asks it
+mod survey;
 pub(crate) mod topology;
 mod warm;
 mod watch;
@@ -145,6 +149,8 @@ impl Proxy {
         let threads = config.threads.max(1);
         let shared = Arc::new(Shared::new(ProxyConfig { threads, ..config }, seed)?);
 
+        shared.know_itself();
+
         let mut workers = Vec::new();
         for number in 0..threads {
             workers.push(Worker::new(number, Arc::clone(&shared))?);
@@ -170,9 +176,13 @@ impl Proxy {
         use host::Host;
         let is_ready = watch.look().is_ok();
         shared.is_ready.store(is_ready, Ordering::Release);
-        if is_ready && shared.is_open() && shared.config.mode != config::Mode::Off {
+        if is_ready
+            && shared.cluster.is_none()
+            && shared.is_open()
+            && shared.config.mode != config::Mode::Off
+        {
             let (login, db) = (shared.config.login.clone(), shared.config.link.db);
-            shared.settle(&Identity { login, db }, SETTLE);
+            shared.settle(&Identity { login, db, node: None }, SETTLE);
             shared.learn_commands();
         }
     }

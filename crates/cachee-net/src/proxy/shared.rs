@@ -1,8 +1,8 @@
 //! What the workers share: the L1, the links, the upstream's addresses and commands.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use cachee_core::{Store, StoreConfig};
@@ -13,11 +13,13 @@ use rustls::pki_types::ServerName;
 use socket2::SockAddr;
 
 use super::admission::Admission;
-use super::config::{Limits, Login, ProxyConfig};
+use super::cluster::{Cluster, ClusterFeed};
+use super::config::{Limits, Login, ProxyConfig, Topology};
 use super::counters::Counters;
 use super::host::{Feed, Host, Identity, Ticket};
 use super::inbox::{Inbox, Message};
 use super::reply::Reply;
+use super::topology::Address;
 use crate::commands::CommandTable;
 use crate::config::{Credentials, Endpoint, LinkConfig};
 use crate::error::NetError;
@@ -50,6 +52,10 @@ pub(crate) struct Shared {
     is_open: AtomicBool,
     /// Rights have changed since the watch has looked.
     pub(crate) must_look: AtomicBool,
+    /// Where the upstream is one.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    /// Itself, for the feeds of a cluster.
+    own: OnceLock<Weak<Self>>,
     pub(crate) is_ready: AtomicBool,
     pub(crate) clients: AtomicUsize,
     /// Clients turned away because there were too many.
@@ -70,6 +76,13 @@ impl Credentials for ClientLogin {
 pub(crate) struct LinkFeed {
     pub(crate) link: Arc<Link<Reply>>,
     inboxes: Arc<[Arc<Inbox>]>,
+}
+
+impl LinkFeed {
+    /// No reads are taken any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.link.is_closing()
+    }
 }
 
 impl Feed for LinkFeed {
@@ -116,6 +129,9 @@ impl Shared {
             addresses: RwLock::new(Arc::new([])),
             is_open: AtomicBool::new(config.login.is_some()),
             must_look: AtomicBool::new(false),
+            cluster: matches!(config.topology, Topology::Cluster { .. })
+                .then(|| Arc::new(Cluster::new())),
+            own: OnceLock::new(),
             is_ready: AtomicBool::new(false),
             clients: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
@@ -227,6 +243,11 @@ impl Shared {
         self.tell_all(|| Message::Moved);
     }
 
+    /// Which node of a cluster is asked about rights and roles.
+    pub(crate) fn ask_at(&self, endpoint: Endpoint) {
+        self.link_config.write().endpoint = endpoint;
+    }
+
     /// Ends everything that leads to the server there was; `move_to` tells of another.
     pub(crate) fn leave(&self) {
         self.set_addresses(Vec::new());
@@ -250,19 +271,46 @@ impl Shared {
                 feed.link.close();
             }
         }
+        let known = self.link_config();
         let config = LinkConfig {
+            endpoint: identity.node.as_ref().map_or(known.endpoint.clone(), Address::endpoint),
             db: identity.db,
             credentials: identity
                 .login
                 .clone()
                 .map(|login| Arc::new(ClientLogin(login)) as Arc<dyn Credentials>),
-            ..self.link_config()
+            ..known
         };
         // It fails without descriptors or threads: then there is no L1 for this identity.
         let link = Link::open(config, Arc::clone(&self.store)).ok()?;
         let feed = Arc::new(LinkFeed { link, inboxes: self.inboxes() });
         links.insert(identity.clone(), Arc::clone(&feed));
         Some(feed)
+    }
+
+    /// The link of an identity, opened if need be.
+    pub(crate) fn link(&self, identity: &Identity) -> Option<Arc<LinkFeed>> {
+        let known = self.links.read().get(identity).cloned();
+        known.or_else(|| self.open_link(identity))
+    }
+
+    /// So that feeds find the way back.
+    pub(crate) fn know_itself(self: &Arc<Self>) {
+        // Set once, at the start.
+        let _ = self.own.set(Arc::downgrade(self));
+    }
+
+    /// Closes the links to nodes of a cluster.
+    pub(crate) fn close_links_to(&self, nodes: &[Address]) {
+        let is_theirs = |who: &Identity| who.node.as_ref().is_some_and(|node| nodes.contains(node));
+        let closed: Vec<_> = self.links.write().extract_if(|who, _| is_theirs(who)).collect();
+        closed.into_iter().for_each(|(_, feed)| feed.link.close());
+    }
+
+    /// Keeps the commands that the server itself has described.
+    pub(crate) fn set_table(&self, table: CommandTable) {
+        *self.table.write() = Some(Arc::new(table));
+        self.changed();
     }
 
     /// Waits, for a moment, until an identity's link is there.
@@ -292,8 +340,13 @@ impl Host for Shared {
     }
 
     fn feed(&self, identity: &Identity) -> Option<Arc<dyn Feed>> {
-        let known = self.links.read().get(identity).cloned();
-        let feed = known.or_else(|| self.open_link(identity))?;
+        if let Some(cluster) = &self.cluster {
+            let own = self.own.get()?.clone();
+            let feed =
+                ClusterFeed::new(identity.clone(), own, Arc::clone(cluster), self.max_staleness_ms);
+            return Some(Arc::new(feed));
+        }
+        let feed = self.link(identity)?;
         // A lasting refusal is no link: asking it for every read would cost more than it saves.
         if matches!(feed.link.status(), LinkStatus::Unsupported { .. }) {
             return None;

@@ -130,7 +130,9 @@ impl Warmer {
     /// all of them when the system has no more threads: a cold start is no failure.
     pub(crate) fn warm(self: &Arc<Self>, hot_keys: Vec<HotKey>) {
         let mut thread = self.thread.lock();
-        if self.stop.is_told() || self.shared.config.mode == Mode::Off {
+        // Of a cluster a name would have to be read at its own node.
+        let is_cluster = self.shared.cluster.is_some();
+        if self.stop.is_told() || self.shared.config.mode == Mode::Off || is_cluster {
             return;
         }
         let mut waiting = self.waiting.lock();
@@ -219,7 +221,7 @@ impl Warmer {
         let own = user_of(login.as_ref());
         let databases = waiting.names.keys().filter(|(user, _)| *user == own);
         for (_, db) in databases.take(OWN_LINKS_MAX) {
-            self.shared.feed(&Identity { login: login.clone(), db: *db });
+            self.shared.feed(&Identity { login: login.clone(), db: *db, node: None });
         }
     }
 

@@ -12,10 +12,13 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::cluster::Cluster;
 use super::config::{Login, Topology};
 use super::host::{Host, Identity};
 use super::primary::{Follower, Heard};
 use super::shared::Shared;
+use super::survey::Survey;
+use super::topology::Address;
 use super::topology::sentinel::{ROLE_QUESTION, is_replica};
 use crate::clock;
 use crate::config::LinkConfig;
@@ -28,6 +31,10 @@ use crate::transport::{self, Transport};
 const INTERVAL: Duration = Duration::from_millis(1_000);
 /// While something is not known yet.
 const EAGER_INTERVAL: Duration = Duration::from_millis(50);
+/// How old a view of a cluster may be that nobody complains about.
+const VIEW_INTERVAL: Duration = Duration::from_millis(400);
+/// Between two questions to its nodes.
+const VIEW_PAUSE: Duration = Duration::from_millis(15);
 /// While a sentinel is listened to: how soon the end of the proxy is noticed.
 const LISTENING_INTERVAL: Duration = Duration::from_millis(100);
 /// Sweeping and learning need no connection.
@@ -38,6 +45,8 @@ pub(crate) struct Watch {
     shared: Arc<Shared>,
     stop: Arc<Stop>,
     connection: Option<Transport>,
+    /// In front of a cluster: who serves what.
+    survey: Option<Survey>,
     /// Behind sentinels: who the primary is.
     follower: Option<Follower>,
     rules: Option<Vec<u8>>,
@@ -80,8 +89,13 @@ impl Watch {
             Topology::Sentinel { sentinels, master } => Some(Follower::new(master, sentinels)),
             Topology::One | Topology::Cluster { .. } => None,
         };
+        let survey = match &shared.config.topology {
+            Topology::Cluster { seeds } => Some(Survey::new(seeds)),
+            Topology::One | Topology::Sentinel { .. } => None,
+        };
         let watch = Self {
             shared,
+            survey,
             follower,
             stop: Arc::clone(&stop),
             connection: None,
@@ -107,6 +121,9 @@ impl Watch {
 
     /// Waits, listening to the sentinel if there is one.
     fn pause(&mut self, time: Duration) {
+        if let Some(cluster) = self.shared.cluster.clone() {
+            return self.pause_around(&cluster, time);
+        }
         let Some(follower) = &mut self.follower else { return self.stop.pause(time) };
         let mut left = time;
         while follower.is_listening() && !left.is_zero() && !self.stop.is_told() {
@@ -123,6 +140,21 @@ impl Watch {
         }
     }
 
+    /// Waits until a newer view of the cluster is wanted.
+    fn pause_around(&self, cluster: &Cluster, time: Duration) {
+        // However much is wanted, the nodes are not asked without a pause.
+        self.stop.pause(VIEW_PAUSE);
+        let often = Duration::from_millis(self.shared.config.link.max_staleness_ms / 3);
+        let mut left = time.min(VIEW_INTERVAL).min(often);
+        while !left.is_zero() && !self.stop.is_told() {
+            let step = left.min(LISTENING_INTERVAL);
+            if cluster.wait(step) {
+                return;
+            }
+            left -= step;
+        }
+    }
+
     /// The server that was the primary is none, or none that is sure: nothing more of it is served.
     fn forsake(&mut self) {
         self.connection = None;
@@ -136,6 +168,7 @@ impl Watch {
             self.connection = None;
             self.proven_ms = 0;
         }
+        self.look_around()?;
         if self.connection.is_none() {
             let config = self.shared.link_config();
             self.shared.set_addresses(transport::resolve(&config.endpoint)?);
@@ -144,6 +177,17 @@ impl Watch {
         self.compare_rules()?;
         self.check_role()?;
         self.prove_identities();
+        Ok(())
+    }
+
+    /// In front of a cluster: what its nodes say, and a connection to one of them.
+    fn look_around(&mut self) -> Result<(), NetError> {
+        let Some(survey) = &mut self.survey else { return Ok(()) };
+        let answered = survey.look(&self.shared)?.endpoint();
+        if answered != self.shared.link_config().endpoint {
+            self.connection = None;
+            self.shared.ask_at(answered);
+        }
         Ok(())
     }
 
@@ -236,7 +280,9 @@ impl Watch {
     fn prove(&self, identity: &Identity) -> Result<(), NetError> {
         let config = self.shared.link_config();
         let tls = config.tls.as_ref();
-        let (transport, _) = transport::connect(&config.endpoint, tls, config.connect_timeout_ms)?;
+        let own = identity.node.as_ref().map(Address::endpoint);
+        let endpoint = own.unwrap_or_else(|| config.endpoint.clone());
+        let (transport, _) = transport::connect(&endpoint, tls, config.connect_timeout_ms)?;
         match &identity.login {
             None => refused(&ask(&transport, &[b"PING"])?),
             Some(login) => log_in(&transport, login),

@@ -20,6 +20,7 @@ use slab::Slab;
 use super::config::Limits;
 use super::host::{Context, Ticket};
 use super::inbox::{Inbox, Message};
+use super::nodes::Nodes;
 use super::output::{Output, Pool};
 use super::session::{Ending, Session};
 use super::shared::Shared;
@@ -34,6 +35,13 @@ const TURN_BYTES: usize = 256 << 10;
 const EVENTS: usize = 512;
 /// How often clients are looked at for timeouts.
 const TICK_MS: u64 = 1_000;
+/// The same while something is to be tried again.
+const RETRY_TICK_MS: u64 = 10;
+
+/// A token has the client's place above these bits, and in them which of its sockets.
+const CONNECTION_BITS: usize = 8;
+/// Behind the client's own socket and its one upstream's.
+const NODE_MIN: usize = 2;
 
 pub(crate) const WAKE: Token = Token(usize::MAX);
 
@@ -51,6 +59,8 @@ struct Client {
     session: Session,
     transport: Transport,
     upstream: Upstream,
+    /// In front of a cluster: instead of that one.
+    nodes: Option<Box<Nodes>>,
     is_readable: bool,
     is_upstream_readable: bool,
     /// The other side has closed: its end or an error follows what is still to be read, and no
@@ -77,6 +87,8 @@ pub(crate) struct Worker {
     clients: Slab<Box<Client>>,
     /// Clients with work left over from their turn.
     due: Vec<usize>,
+    /// When which client has something to try again.
+    later: Vec<(u64, usize)>,
     serial: u64,
     pool: Pool,
     buffer: Vec<u8>,
@@ -89,7 +101,7 @@ pub(crate) struct Worker {
 
 /// What a token stands for.
 fn token(client: usize, is_upstream: bool) -> Token {
-    Token(client << 1 | usize::from(is_upstream))
+    Token(client << CONNECTION_BITS | usize::from(is_upstream))
 }
 
 macro_rules! context {
@@ -108,6 +120,8 @@ macro_rules! context {
     };
 }
 
+mod nodes;
+
 impl Worker {
     pub(crate) fn new(number: usize, shared: Arc<Shared>) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -118,6 +132,7 @@ impl Worker {
             poll,
             clients: Slab::new(),
             due: Vec::new(),
+            later: Vec::new(),
             serial: 0,
             pool: Pool::default(),
             buffer: vec![0; READ_BYTES],
@@ -140,7 +155,8 @@ impl Worker {
         let mut messages = Vec::new();
         loop {
             let may_sleep = self.inbox.end_turn() && self.due.is_empty();
-            let wait = if may_sleep { Duration::from_millis(TICK_MS) } else { Duration::ZERO };
+            let most_ms = if self.later.is_empty() { TICK_MS } else { RETRY_TICK_MS };
+            let wait = if may_sleep { Duration::from_millis(most_ms) } else { Duration::ZERO };
             if let Err(error) = self.poll.poll(&mut events, Some(wait))
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -164,6 +180,7 @@ impl Worker {
                     self.work(client);
                 }
             }
+            self.retry();
             self.tick();
             if self.is_draining && self.clients.is_empty() {
                 return;
@@ -235,11 +252,13 @@ impl Worker {
         let (worker, serial) = (self.number, self.serial);
         let place = Ticket { worker, client, serial, sequence: 0, part: 0 };
         let config = &self.shared.config;
-        let session = Session::new(place, config.login.as_ref(), config.link.db);
+        let mut session = Session::new(place, config.login.as_ref(), config.link.db);
+        let nodes = nodes::nodes_of(&self.shared, &mut session, &transport, place);
         entry.insert(Box::new(Client {
             session,
             transport,
             upstream: Upstream::None,
+            nodes,
             is_readable: true,
             is_upstream_readable: false,
             is_hung_up: false,
@@ -257,10 +276,15 @@ impl Worker {
         if event.token() == WAKE {
             return;
         }
-        let client = event.token().0 >> 1;
-        let is_upstream = event.token().0 & 1 == 1;
+        let client = event.token().0 >> CONNECTION_BITS;
+        let which = event.token().0 & ((1 << CONNECTION_BITS) - 1);
+        let is_upstream = which == 1;
         let is_hung_up = event.is_read_closed() || event.is_error();
         let is_readable = event.is_readable() || is_hung_up;
+        if which >= NODE_MIN {
+            self.node_event(client, which - NODE_MIN, is_readable);
+            return self.work(client);
+        }
         let Some(held) = self.clients.get_mut(client) else { return };
         if is_upstream {
             held.is_upstream_readable |= is_readable;
@@ -293,6 +317,12 @@ impl Worker {
                 held.connect(client, 0, &self.shared, &self.poll, &context);
             }
             held.flush_upstream(&mut self.pool);
+            if held.nodes.is_some() {
+                let place = (&*self.shared, &self.poll);
+                let means = (&mut self.pool, &mut self.buffer[..], &mut budget);
+                let retry_ms = held.work_nodes(client, place, &context, means);
+                self.later.extend(retry_ms.map(|at_ms| (at_ms, client)));
+            }
             is_over |= !held.flush_client(&context, &mut self.pool);
             if is_over || budget == 0 || !held.has_more(&context) {
                 break;
@@ -337,6 +367,9 @@ impl Worker {
         if let Upstream::Connecting { transport, .. } | Upstream::Open(transport) = &held.upstream {
             unregister(&self.poll, transport.raw_fd());
         }
+        if let Some(nodes) = &held.nodes {
+            nodes.close(&self.poll);
+        }
         context.counters.clients_closed.add(1);
         self.shared.clients.fetch_sub(1, Ordering::Relaxed);
     }
@@ -357,6 +390,10 @@ impl Worker {
                 self.connect_timed_out(client);
                 continue;
             }
+            if held.nodes.is_some() {
+                self.tick_nodes(client);
+            }
+            let Some(held) = self.clients.get_mut(client) else { continue };
             if held.is_overdue(now_ms, &limits) {
                 self.shared.counters[self.number].clients_expelled.add(1);
                 self.close(client);
@@ -478,6 +515,8 @@ impl Client {
                 && matches!(self.upstream, Upstream::Open(_))
                 && !core.is_output_full(context))
             || (self.session.has_commands() && core.may_take(context))
+            || (self.nodes.as_ref().is_some_and(|nodes| nodes.has_more())
+                && !core.is_output_full(context))
     }
 
     /// Begins to connect to the upstream, with the `attempt`th of its addresses.
@@ -549,11 +588,11 @@ impl Client {
     }
 }
 
-fn register(poll: &Poll, fd: RawFd, token: Token) -> io::Result<()> {
+pub(crate) fn register(poll: &Poll, fd: RawFd, token: Token) -> io::Result<()> {
     poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, BOTH)
 }
 
-fn unregister(poll: &Poll, fd: RawFd) {
+pub(crate) fn unregister(poll: &Poll, fd: RawFd) {
     // Fails only for a descriptor that is not registered, which is what is wanted.
     let _ = poll.registry().deregister(&mut SourceFd(&fd));
 }

@@ -7,6 +7,7 @@ mod connect;
 mod tls;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
@@ -46,6 +47,16 @@ impl Transport {
         socket.set_nonblocking(true)?;
         let tls = tls.map(TlsSession::server).transpose()?.map(Mutex::new);
         Ok(Self { socket, tls })
+    }
+
+    /// Where the other side has reached us; none over a Unix socket.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()?.as_socket()
+    }
+
+    /// TLS is spoken.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// What went wrong on the socket since the last look: how a connect ended.

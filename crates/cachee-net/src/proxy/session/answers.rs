@@ -194,7 +194,7 @@ impl Core {
     }
 
     /// One whole frame of the upstream connection.
-    fn take_frame(&mut self, context: &Context<'_>, frame: &[u8]) {
+    pub(super) fn take_frame(&mut self, context: &Context<'_>, frame: &[u8]) {
         let is_subscribed_resp2 = !self.state.is_resp3 && self.state.is_subscribed();
         if frame[0] == b'>' || (is_subscribed_resp2 && is_message(frame)) {
             return self.take_push(context, frame);
@@ -248,7 +248,7 @@ impl Core {
     }
 
     /// A push: out of band, unless it confirms what a slot waits for.
-    fn take_push(&mut self, context: &Context<'_>, frame: &[u8]) {
+    pub(super) fn take_push(&mut self, context: &Context<'_>, frame: &[u8]) {
         if let Some(confirmation) = Confirmation::read(frame)
             && let Some(&Expected::Slot(sequence)) = self.upstream.expected.front()
         {

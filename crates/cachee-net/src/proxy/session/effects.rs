@@ -296,6 +296,12 @@ impl Core {
 
     /// Nothing but bytes from here on; what was asked before is answered first.
     fn become_pipe(&mut self, context: &Context<'_>, command: &Command<'_>) -> bool {
+        // The router refuses it: there is no one connection to be a pipe to.
+        if self.router.is_some() {
+            let note = if self.multi.is_some() { Note::Queued } else { Note::None };
+            self.forward(context, command, note);
+            return true;
+        }
         if !self.slots.is_empty() {
             return false;
         }
@@ -496,7 +502,7 @@ impl Core {
 
     /// The proxy's own login follows the answer; until it is sent nothing else is.
     fn reset(&mut self, context: &Context<'_>) -> Change {
-        self.is_resetting = context.login.is_some() || context.db != 0;
+        self.is_resetting = self.router.is_none() && (context.login.is_some() || context.db != 0);
         Change::Reset
     }
 }

@@ -44,6 +44,8 @@ mod gets;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod reads;
+mod routed;
+pub(crate) mod router;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -59,6 +61,7 @@ use crate::cacheable::cacheable;
 use crate::resp::{Scanner, encode_command};
 use answers::{Expected, Note, Slot};
 use reads::Wanted;
+use router::Router;
 use state::{State, special};
 
 /// Bytes of commands waiting for the upstream beyond which no more are taken from the client.
@@ -130,6 +133,8 @@ pub(crate) struct Core {
     /// Replies.
     pub(crate) out: Output,
     pub(crate) upstream: Private,
+    /// In front of a cluster: what the upstream connection is there.
+    pub(crate) router: Option<Box<Router>>,
     slots: VecDeque<Slot>,
     /// The sequence of the first slot.
     first: u64,
@@ -166,6 +171,7 @@ impl Session {
                 place,
                 out: Output::default(),
                 upstream: Private::new(),
+                router: None,
                 slots: VecDeque::new(),
                 first: 0,
                 state: State { login: login.cloned(), db, ..State::default() },
@@ -249,7 +255,7 @@ impl Session {
             }
         }
         self.core.submit(context);
-        self.core.advance(context);
+        self.core.take_routed(context);
         at
     }
 
@@ -313,6 +319,7 @@ impl Core {
             && self.slots.len() < context.limits.pipeline
             && self.out.len() < context.limits.output_buffer_bytes
             && self.upstream.out.len() < UPSTREAM_BYTES_MAX
+            && self.router.as_ref().is_none_or(|router| router.may_take())
     }
 
     /// The upstream has accepted this client, or lets everybody in.
@@ -377,6 +384,10 @@ impl Core {
                 return true;
             }
         }
+        if self.answer_as_cluster(context, command) {
+            context.counters.commands.add(1);
+            return true;
+        }
         let is_taken = match special(words) {
             Some(special) => self.take_special(context, command, special),
             None => self.take_other(context, command),
@@ -392,6 +403,9 @@ impl Core {
     }
 
     fn send(&mut self, context: &Context<'_>, command: &Command<'_>, expected: Expected) {
+        if self.route(context, command.words, expected) {
+            return;
+        }
         self.open_upstream(context);
         context.counters.forwarded.add(1);
         self.upstream.expected.push_back(expected);
@@ -406,6 +420,10 @@ impl Core {
     }
 
     fn send_preamble(&mut self, context: &Context<'_>) {
+        // Every connection of a router begins with its own.
+        if self.router.is_some() {
+            return;
+        }
         let upstream = &mut self.upstream;
         if let Some(login) = context.login {
             let user = login.user.as_deref().unwrap_or("default").as_bytes();
@@ -452,7 +470,7 @@ impl Core {
     }
 
     fn identity(&self) -> Identity {
-        Identity { login: self.state.login.clone(), db: self.state.db }
+        Identity { login: self.state.login.clone(), db: self.state.db, node: None }
     }
 
     fn ticket(&self, sequence: u64, part: u32) -> Ticket {

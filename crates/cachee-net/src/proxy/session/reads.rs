@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cachee_core::EntryRef;
 
-use super::answers::{Note, Slot};
+use super::answers::{Expected, Note, Slot};
 use super::{Command, Core, FEED_RETRY_MS};
 use crate::cacheable::{Cacheable, Resp2Shape, cacheable, encode_args};
 use crate::link::{BypassReason, Outcome, Read, Request};
@@ -93,7 +93,7 @@ impl Core {
         let mut args = std::mem::take(&mut self.scratch);
         args.clear();
         encode_args(words, &mut args);
-        let scope = self.feed.as_ref().and_then(|feed| feed.open_scope(context.now_ms));
+        let scope = self.feed.as_ref().and_then(|feed| feed.scope_of(key, context.now_ms));
         let mut is_hit = false;
         if let Some(scope) = scope {
             let id = EntryRef { scope, shape: found.shape, key, args: &args, key_hash };
@@ -155,9 +155,11 @@ impl Core {
         if !is_served || context.mode == Mode::Observe {
             return self.bypass_keys(context, command, key_hashes);
         }
-        let scope = self.feed.as_ref().and_then(|feed| feed.open_scope(context.now_ms));
+        let feed = self.feed.as_ref();
+        let common = feed.and_then(|feed| feed.open_scope(context.now_ms));
         let mut parts: Vec<Option<Arc<[u8]>>> = Vec::with_capacity(keys.len());
         for (key, &key_hash) in keys.iter().zip(&key_hashes) {
+            let scope = common.or_else(|| feed.and_then(|feed| feed.scope_of(key, context.now_ms)));
             parts.push(scope.and_then(|scope| {
                 let id = EntryRef { scope, shape: found.shape, key, args: &[], key_hash };
                 store.with_hit(&id, context.now_ms, |reply, _| Arc::clone(&reply.0))
@@ -297,7 +299,7 @@ impl Core {
         let words: Vec<&[u8]> = wanted.words.iter().map(|word| &**word).collect();
         let mut args = Vec::new();
         encode_args(&words, &mut args);
-        let found = feed.open_scope(context.now_ms).and_then(|scope| {
+        let found = feed.scope_of(words[1], context.now_ms).and_then(|scope| {
             let (shape, key_hash) = (wanted.shape, wanted.key_hash);
             let id = EntryRef { scope, shape, key: words[1], args: &args, key_hash };
             let store = context.host.store();
@@ -373,9 +375,13 @@ impl Core {
         let sequence = self.first + at as u64;
         note.add_reads(&mut self.passing);
         self.slots[at] = Slot::Upstream { note, reply: None };
+        let expected = Expected::Slot(sequence);
+        if self.route_bytes(context, &command, expected) {
+            return;
+        }
         self.open_upstream(context);
         context.counters.forwarded.add(1);
-        self.upstream.expected.push_back(super::answers::Expected::Slot(sequence));
+        self.upstream.expected.push_back(expected);
         self.upstream.out.extend_owned(command);
     }
 

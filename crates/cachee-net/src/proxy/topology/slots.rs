@@ -41,10 +41,15 @@ pub(crate) struct SlotMap {
 }
 
 impl SlotMap {
+    /// Nobody serves anything.
+    pub(crate) fn empty() -> Self {
+        Self { owners: vec![NOBODY; usize::from(SLOTS)].into(), shards: Vec::new() }
+    }
+
     /// From the reply to `CLUSTER SLOTS`, one whole frame of either protocol. `asked` is the host
     /// that was asked: what a node means that does not know its own.
     pub(crate) fn parse(frame: &[u8], asked: &str) -> Option<Self> {
-        let mut map = Self { owners: vec![NOBODY; usize::from(SLOTS)].into(), shards: Vec::new() };
+        let mut map = Self::empty();
         let mut reader = Reader::new(frame);
         for _ in 0..reader.elements()? {
             map.range(&mut reader, asked)?;
@@ -150,11 +155,6 @@ impl SlotMap {
         let number = self.number(shard)?;
         *self.owners.get_mut(usize::from(slot))? = number;
         Some(())
-    }
-
-    /// Some slot has another primary than it had, or one where it had none, or none any more.
-    pub(crate) fn changed_since(&self, before: &Self) -> bool {
-        self.moved_since(before).next().is_some()
     }
 
     /// The slots that have another primary than they had: what was cached of them goes.

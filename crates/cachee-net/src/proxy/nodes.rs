@@ -1,0 +1,209 @@
+//! A client's sockets to the nodes of a cluster; what is sent over them is its router's.
+
+use std::io;
+
+use mio::{Poll, Token};
+
+use super::host::Context;
+use super::output::Pool;
+use super::session::{Ending, Session};
+use super::shared::Shared;
+use super::worker::{register, unregister};
+use crate::transport::{self, Transport};
+
+/// The socket to one node.
+enum Node {
+    None,
+    Connecting { transport: Transport, attempt: usize, deadline_ms: u64 },
+    Open(Transport),
+}
+
+/// In the order of the router's connections.
+#[derive(Default)]
+pub(crate) struct Nodes {
+    sockets: Vec<(Node, bool)>,
+}
+
+/// What an event loop gives for a turn.
+pub(crate) struct Turn<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) poll: &'a Poll,
+    pub(crate) context: &'a Context<'a>,
+    /// Of the client's nodes by their number.
+    pub(crate) token: &'a dyn Fn(usize) -> Token,
+}
+
+impl Nodes {
+    /// Something has happened at a socket.
+    pub(crate) fn event(
+        &mut self,
+        turn: &Turn<'_>,
+        session: &mut Session,
+        number: usize,
+        is_readable: bool,
+    ) {
+        let Some((node, readable)) = self.sockets.get_mut(number) else { return };
+        *readable |= is_readable;
+        if !matches!(node, Node::Connecting { .. }) {
+            return;
+        }
+        let Node::Connecting { transport, attempt, .. } = std::mem::replace(node, Node::None)
+        else {
+            return;
+        };
+        match transport.take_error() {
+            Ok(()) => {
+                turn.context.counters.upstream_connects.add(1);
+                *node = Node::Open(transport);
+            }
+            Err(error) => {
+                unregister(turn.poll, transport.raw_fd());
+                self.connect(turn, session, number, attempt + 1, Some(error));
+            }
+        }
+    }
+
+    /// Connects what is wanted, sends, receives; true when bytes came.
+    pub(crate) fn work(
+        &mut self,
+        turn: &Turn<'_>,
+        session: &mut Session,
+        pool: &mut Pool,
+        buffer: &mut [u8],
+        budget: &mut usize,
+    ) -> bool {
+        let context = turn.context;
+        let before = *budget;
+        session.core.take_routed(context);
+        for number in 0.. {
+            let Some(router) = &session.core.router else { break };
+            let Some(connection) = router.connections.get(number) else { break };
+            if self.sockets.len() <= number {
+                self.sockets.push((Node::None, false));
+            }
+            if connection.is_wanted && matches!(self.sockets[number].0, Node::None) {
+                self.connect(turn, session, number, 0, None);
+            }
+            self.read(turn, session, number, buffer, budget);
+            self.flush(session, number, pool);
+        }
+        before != *budget
+    }
+
+    fn read(
+        &mut self,
+        turn: &Turn<'_>,
+        session: &mut Session,
+        number: usize,
+        buffer: &mut [u8],
+        budget: &mut usize,
+    ) {
+        let context = turn.context;
+        while self.sockets[number].1
+            && *budget > 0
+            && session.core.ending != Ending::AfterOutput
+            && !session.core.is_output_full(context)
+        {
+            let (Node::Open(transport), is_readable) = &mut self.sockets[number] else { return };
+            let error = match transport.read(buffer) {
+                Ok(bytes) if bytes > 0 => {
+                    *budget = budget.saturating_sub(bytes);
+                    *is_readable = bytes == buffer.len() || transport.buffers_above_socket();
+                    session.core.take_node_bytes(context, number, &buffer[..bytes]);
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    *is_readable = false;
+                    return;
+                }
+                Ok(_) => io::Error::from(io::ErrorKind::ConnectionReset),
+                Err(error) => error,
+            };
+            self.lose(turn, session, number, &error);
+        }
+    }
+
+    fn flush(&mut self, session: &mut Session, number: usize, pool: &mut Pool) {
+        let (Node::Open(transport), is_readable) = &mut self.sockets[number] else { return };
+        let Some(router) = &mut session.core.router else { return };
+        let Some(connection) = router.connections.get_mut(number) else { return };
+        let mut written = 0;
+        if connection.out.flush(transport, pool, &mut written).is_err() {
+            // What the node has said before it went is still to be read, then its end.
+            *is_readable = true;
+            connection.out = super::output::Output::default();
+        }
+        connection.out.relax(pool);
+    }
+
+    /// Begins to connect, with the `attempt`th of the node's addresses.
+    fn connect(
+        &mut self,
+        turn: &Turn<'_>,
+        session: &mut Session,
+        number: usize,
+        attempt: usize,
+        error: Option<io::Error>,
+    ) {
+        let Some(router) = &session.core.router else { return };
+        let Some(connection) = router.connections.get(number) else { return };
+        let endpoint = connection.address.endpoint();
+        let begun = transport::resolve(&endpoint).and_then(|addresses| {
+            let none = || error.unwrap_or_else(|| io::ErrorKind::NotFound.into());
+            let address = addresses.get(attempt).ok_or_else(none)?;
+            let begun = transport::begin_connect(address, None);
+            let transport = begun.map_err(|error| io::Error::other(error.to_string()))?;
+            register(turn.poll, transport.raw_fd(), (turn.token)(number))?;
+            Ok(transport)
+        });
+        match begun {
+            Ok(transport) => {
+                let deadline_ms = turn.context.now_ms + turn.shared.config.link.connect_timeout_ms;
+                self.sockets[number] =
+                    (Node::Connecting { transport, attempt, deadline_ms }, false);
+            }
+            Err(error) => {
+                turn.context.counters.upstream_refused.add(1);
+                self.lose(turn, session, number, &error);
+            }
+        }
+    }
+
+    fn lose(&mut self, turn: &Turn<'_>, session: &mut Session, number: usize, error: &io::Error) {
+        let (node, _) = std::mem::replace(&mut self.sockets[number], (Node::None, false));
+        let what = match &node {
+            Node::Open(_) => "the connection is lost to",
+            Node::None | Node::Connecting { .. } => "no connection to",
+        };
+        close(turn.poll, &node);
+        let Some(router) = &session.core.router else { return };
+        let endpoint = router.connections[number].address.endpoint();
+        session.core.lose_node(turn.context, number, &format!("{what} {endpoint}: {error}"));
+    }
+
+    /// Attempts to connect that take too long end.
+    pub(crate) fn tick(&mut self, turn: &Turn<'_>, session: &mut Session) {
+        for number in 0..self.sockets.len() {
+            if let Node::Connecting { deadline_ms, .. } = self.sockets[number].0
+                && turn.context.now_ms >= deadline_ms
+            {
+                self.lose(turn, session, number, &io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
+
+    /// Something can be read at once.
+    pub(crate) fn has_more(&self) -> bool {
+        self.sockets.iter().any(|(node, readable)| *readable && matches!(node, Node::Open(_)))
+    }
+
+    pub(crate) fn close(&self, poll: &Poll) {
+        self.sockets.iter().for_each(|(node, _)| close(poll, node));
+    }
+}
+
+fn close(poll: &Poll, node: &Node) {
+    if let Node::Connecting { transport, .. } | Node::Open(transport) = node {
+        unregister(poll, transport.raw_fd());
+    }
+}

@@ -1,0 +1,128 @@
+//! One client's connection to one node.
+
+use std::collections::VecDeque;
+
+use super::super::state::{Kind, State};
+use super::Router;
+use crate::proxy::config::Login;
+use crate::proxy::output::Output;
+use crate::proxy::topology::Address;
+use crate::resp::{Scanner, encode_command};
+
+/// For what the next reply of a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Part {
+        sequence: u64,
+        part: usize,
+    },
+    /// Confirmations of a subscription.
+    Frames {
+        sequence: u64,
+        kind: Kind,
+        is_subscribe: bool,
+        left: u64,
+    },
+    /// For nobody (`ASKING`).
+    Nothing,
+    /// The `MULTI` of a transaction.
+    Begin,
+    /// The proxy's own login.
+    Login,
+    /// A command that has changed the connections there were.
+    Replay(u64),
+}
+
+/// A command that changes connections, to be repeated on those opened later.
+pub(super) struct Record {
+    pub(super) id: u64,
+    /// A later one of the same name replaces it.
+    name: Vec<u8>,
+    bytes: Vec<u8>,
+    /// By all that it was sent to; until then it may still be refused.
+    pub(super) is_accepted: bool,
+}
+
+/// A connection, or the place of one.
+pub(crate) struct Connection {
+    pub(crate) address: Address,
+    pub(crate) out: Output,
+    pub(super) inbound: Vec<u8>,
+    pub(super) scanner: Scanner,
+    pub(super) expected: VecDeque<Awaited>,
+    /// Opened, or to be opened.
+    pub(crate) is_wanted: bool,
+    pub(super) subscriptions: State,
+}
+
+impl Connection {
+    pub(super) fn new(address: Address) -> Self {
+        Self {
+            address,
+            out: Output::default(),
+            inbound: Vec::new(),
+            scanner: Scanner::new(),
+            expected: VecDeque::new(),
+            is_wanted: false,
+            subscriptions: State::default(),
+        }
+    }
+
+    /// Leaves the place of one; what was awaited.
+    pub(super) fn close(&mut self) -> VecDeque<Awaited> {
+        let closed = std::mem::replace(self, Self::new(self.address.clone()));
+        closed.expected
+    }
+
+    pub(super) fn send(&mut self, words: &[&[u8]], awaited: Awaited) {
+        self.out.append(|out| encode_command(words, out));
+        self.expected.push_back(awaited);
+    }
+
+    pub(super) fn log_in(&mut self, login: Option<&Login>) {
+        if let Some(login) = login {
+            let user = login.user.as_deref().unwrap_or("default").as_bytes();
+            self.send(&[b"AUTH", user, &login.password], Awaited::Login);
+        }
+    }
+
+    /// Begins: the proxy's own login, then what the client has made of the others.
+    pub(super) fn open(&mut self, login: Option<&Login>, records: &[Record]) {
+        self.is_wanted = true;
+        self.log_in(login);
+        for record in records {
+            self.out.extend(&record.bytes);
+            self.expected.push_back(Awaited::Replay(record.id));
+        }
+    }
+}
+
+impl Router {
+    /// Keeps a command that changes connections; its number.
+    pub(super) fn record(&mut self, words: &[&[u8]], bytes: &[u8]) -> u64 {
+        let id = self.next_record;
+        self.next_record += 1;
+        // Of `CLIENT SETINFO LIB-NAME x` all but the value.
+        let is_client = words[0].eq_ignore_ascii_case(b"CLIENT");
+        let name = match words[0] {
+            name if name.eq_ignore_ascii_case(b"AUTH") => &words[..1],
+            _ if is_client => &words[..words.len() - 1],
+            _ => words,
+        };
+        let name = name.join(&b' ').to_ascii_uppercase();
+        let record = Record { id, name, bytes: bytes.to_vec(), is_accepted: false };
+        self.records.push(record);
+        id
+    }
+
+    pub(super) fn settle_record(&mut self, id: u64, is_refused: bool) {
+        let Some(at) = self.records.iter().position(|record| record.id == id) else { return };
+        if is_refused {
+            self.records.remove(at);
+            return;
+        }
+        self.records[at].is_accepted = true;
+        let name = self.records[at].name.clone();
+        self.records.retain(|record| record.id >= id || record.name != name);
+    }
+}
