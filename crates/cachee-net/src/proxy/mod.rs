@@ -131,6 +131,11 @@ impl Proxy {
     /// Binds, starts the threads, and waits a moment for the upstream. `seed` is random and not
     /// shown outside the process.
     pub fn start(config: ProxyConfig, seed: u64) -> Result<Self, NetError> {
+        if let config::Topology::Cluster { .. } = config.topology {
+            let text = "upstream: redis+cluster:// is not available yet; allowed are redis://, \
+                        rediss://, unix:// and redis+sentinel://";
+            return Err(NetError::Unsupported(text.to_owned()));
+        }
         let tls = config.listen_tls.as_ref().map(transport::server_config).transpose()?;
         let tls = tls.map(Arc::new);
         let mut listeners = Vec::new();

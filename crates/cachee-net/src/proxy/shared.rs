@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cachee_core::{Store, StoreConfig};
@@ -32,6 +32,12 @@ const SHARDS_MAX: usize = 256;
 /// A smaller segment could not hold a value of ordinary size.
 const SHARD_BYTES_MIN: usize = 1 << 20;
 
+/// What is known of clients that do not authenticate. While it is not known they have no L1, and
+/// the ceilings of those who are let in.
+const UNKNOWN: u8 = 0;
+const OPEN: u8 = 1;
+const CLOSED: u8 = 2;
+
 /// Everything behind the workers.
 pub(crate) struct Shared {
     pub(crate) config: ProxyConfig,
@@ -47,7 +53,8 @@ pub(crate) struct Shared {
     addresses: RwLock<Arc<[SockAddr]>>,
     link_config: RwLock<LinkConfig>,
     upstream_tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    is_open: AtomicBool,
+    /// Are clients let in that do not authenticate?
+    lets_in: AtomicU8,
     /// Rights have changed since the watch has looked.
     pub(crate) must_look: AtomicBool,
     pub(crate) is_ready: AtomicBool,
@@ -114,7 +121,7 @@ impl Shared {
             table: RwLock::default(),
             version: AtomicU64::new(1),
             addresses: RwLock::new(Arc::new([])),
-            is_open: AtomicBool::new(config.login.is_some()),
+            lets_in: AtomicU8::new(if config.login.is_some() { OPEN } else { UNKNOWN }),
             must_look: AtomicBool::new(false),
             is_ready: AtomicBool::new(false),
             clients: AtomicUsize::new(0),
@@ -177,7 +184,7 @@ impl Shared {
     }
 
     pub(crate) fn set_open(&self, is_open: bool) {
-        self.is_open.store(is_open, Ordering::Release);
+        self.lets_in.store(if is_open { OPEN } else { CLOSED }, Ordering::Release);
     }
 
     /// How links connect from now on.
@@ -309,12 +316,18 @@ impl Host for Shared {
     /// in who connects from now on is for the watch to find out; until then nobody new is served.
     fn rights_changed(&self) {
         self.store.clear();
-        self.set_open(self.config.login.is_some());
+        if self.config.login.is_none() {
+            self.lets_in.store(UNKNOWN, Ordering::Release);
+        }
         self.must_look.store(true, Ordering::Release);
     }
 
     fn is_open(&self) -> bool {
-        self.is_open.load(Ordering::Acquire)
+        self.lets_in.load(Ordering::Acquire) == OPEN
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lets_in.load(Ordering::Acquire) == CLOSED
     }
 
     fn info(&self) -> String {
