@@ -129,6 +129,7 @@ def test_what_is_in_flight_is_answered_before_the_end(own_server: Server) -> Non
         os.kill(front.pid, signal.SIGTERM)
         thread.join(10)
         assert answers == [b"OK", 1]
+        until(lambda: _ended(front.pid), "the proxy has ended", 20)
 
 
 def _asleep(server: Server) -> bool:

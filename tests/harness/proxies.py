@@ -72,9 +72,7 @@ def _first_line(process: "subprocess.Popen[str]") -> str:
 
 
 @contextlib.contextmanager
-def proxy(
-    *arguments: str, upstream: str | None = None, saying: str = ""
-) -> Iterator[Proxy]:
+def proxy(*arguments: str, upstream: str | None = None, saying: str = "") -> Iterator[Proxy]:
     """A proxy for one block, on a TCP port and an admin port of its own.
 
     Its end is part of the test: SIGTERM, then exit code 0 and nothing but `saying` on stderr.

@@ -173,7 +173,7 @@ def _run(
     checker = Checker(board, stop, plan.stop_at, place.shared_writers)
     before, began = place.counted(), time.monotonic()
     with _second_process(place.port, path, plan.seed, plan.through) as process:
-        work = Work(place.port, board, stop, checker, plan.seed)
+        work = Work(place, board, stop, checker, plan.seed)
         work.start(readers=3, writers=[0, 1], tasks=4, foreign=server)
         schedule = Faults(server, relay, stop, plan.seed, every_connection=plan.every_connection)
         if plan.faults:
@@ -194,7 +194,7 @@ def work_as_second_process(port: str, path: str, seed: str, through: str) -> Non
     with SECOND_PROCESS[through](int(port)) as place:
         checker = Checker(board, stop, shared_writers=place.shared_writers)
         before = place.counted()
-        work = Work(int(port), board, stop, checker, int(seed) + 1)
+        work = Work(place, board, stop, checker, int(seed) + 1)
         work.start(readers=2, writers=[PROCESS_WRITER])
         sys.stdin.read()
         stop.set()

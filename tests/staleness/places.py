@@ -18,6 +18,9 @@ class Place:
     port: int
     counted: Callable[[], tuple[int, int]] = lambda: (0, 0)
     shared_writers: frozenset[int] = frozenset()
+    # A read through the proxy takes a hundred times one in process: with as many writes as there,
+    # most reads would follow one.
+    write_pause_s: float = 0.012
 
 
 @contextlib.contextmanager
@@ -35,6 +38,7 @@ def in_process(upstream_port: int) -> Iterator[Place]:
         cachee.uninstall()
 
 
+PROXY_WRITE_PAUSE_S = 0.05
 SHARED_WRITERS = frozenset(range(WRITERS)) - {FOREIGN_WRITER}
 
 
@@ -48,13 +52,13 @@ def in_proxy(upstream_port: int) -> Iterator[Place]:
             now = running.stats()
             return int(now["hits"]), int(now["misses"])
 
-        yield Place(running.port, counted, SHARED_WRITERS)
+        yield Place(running.port, counted, SHARED_WRITERS, PROXY_WRITE_PAUSE_S)
 
 
 @contextlib.contextmanager
 def at_a_proxy(port: int) -> Iterator[Place]:
     """A further process's view of the proxy that another one has started and counts for."""
-    yield Place(port, shared_writers=SHARED_WRITERS)
+    yield Place(port, shared_writers=SHARED_WRITERS, write_pause_s=PROXY_WRITE_PAUSE_S)
 
 
 PLACES = {"process": in_process, "proxy": in_proxy}

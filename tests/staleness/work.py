@@ -22,8 +22,8 @@ from tests.staleness.board import (
     kind_of,
     writer_of,
 )
+from tests.staleness.places import Place
 
-WRITE_PAUSE_S = 0.012
 FAILURE_PAUSE_S = 0.004
 
 # Reading: one function a kind, all return the version as the client gave it.
@@ -120,8 +120,11 @@ FAILURES = (redis.RedisError, valkey.ValkeyError, OSError)
 class Work:
     """Readers and writers of one process, until told to stop."""
 
-    def __init__(self, port: int, board: Board, stop: threading.Event, checker: Checker, seed: int):
-        self._port, self._board, self._stop, self._checker = port, board, stop, checker
+    def __init__(
+        self, place: Place, board: Board, stop: threading.Event, checker: Checker, seed: int
+    ):
+        self._port, self._board, self._stop, self._checker = place.port, board, stop, checker
+        self._write_pause_s = place.write_pause_s
         self._seed = seed
         self._threads: list[threading.Thread] = []
         self._problems: list[BaseException] = []
@@ -180,7 +183,7 @@ class Work:
     def _write(self, writer: int) -> None:
         pace, choice = Pace(self._board, writer), random.Random(writer)
         with self._client(writer) as client, self._client(writer + 1) as reader:
-            while not self._stop.wait(WRITE_PAUSE_S):
+            while not self._stop.wait(self._write_pause_s):
                 key, version = pace.next()
                 while not self._stop.is_set():
                     try:
@@ -244,13 +247,13 @@ class Work:
             except FAILURES:
                 continue
             self._checker.judge(key, value, began, floor, own=version)
-            await asyncio.sleep(WRITE_PAUSE_S)
+            await asyncio.sleep(self._write_pause_s)
 
     def _write_foreign(self, server: Server) -> None:
         """On a bare connection, past cachee: what redis-cli or another language would do."""
         pace = Pace(self._board, FOREIGN_WRITER)
         wire: Wire | None = None
-        while not self._stop.wait(WRITE_PAUSE_S):
+        while not self._stop.wait(self._write_pause_s):
             key, version = pace.next()
             name, ttl_ms = f"k{key}", ttl_of(key, version)
             try:

@@ -64,8 +64,12 @@ pub(crate) trait Host: Send + Sync {
     /// Rights or passwords may have changed: what was read under the old ones goes.
     fn rights_changed(&self);
 
-    /// The upstream lets clients in that do not authenticate, or the proxy does it for them.
+    /// The upstream is known to let clients in that do not authenticate, or the proxy does it for
+    /// them.
     fn is_open(&self) -> bool;
+
+    /// It is known not to.
+    fn is_closed(&self) -> bool;
 
     /// The `# cachee` section of `INFO`.
     fn info(&self) -> String;

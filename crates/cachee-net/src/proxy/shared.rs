@@ -1,7 +1,7 @@
 //! What the workers share: the L1, the links, the upstream's addresses and commands.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -34,6 +34,12 @@ const SHARDS_MAX: usize = 256;
 /// A smaller segment could not hold a value of ordinary size.
 const SHARD_BYTES_MIN: usize = 1 << 20;
 
+/// What is known of clients that do not authenticate. While it is not known they have no L1, and
+/// the ceilings of those who are let in.
+const UNKNOWN: u8 = 0;
+const OPEN: u8 = 1;
+const CLOSED: u8 = 2;
+
 /// Everything behind the workers.
 pub(crate) struct Shared {
     pub(crate) config: ProxyConfig,
@@ -49,7 +55,8 @@ pub(crate) struct Shared {
     addresses: RwLock<Arc<[SockAddr]>>,
     link_config: RwLock<LinkConfig>,
     upstream_tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    is_open: AtomicBool,
+    /// Are clients let in that do not authenticate?
+    lets_in: AtomicU8,
     /// Rights have changed since the watch has looked.
     pub(crate) must_look: AtomicBool,
     /// Where the upstream is one.
@@ -127,7 +134,7 @@ impl Shared {
             table: RwLock::default(),
             version: AtomicU64::new(1),
             addresses: RwLock::new(Arc::new([])),
-            is_open: AtomicBool::new(config.login.is_some()),
+            lets_in: AtomicU8::new(if config.login.is_some() { OPEN } else { UNKNOWN }),
             must_look: AtomicBool::new(false),
             cluster: matches!(config.topology, Topology::Cluster { .. })
                 .then(|| Arc::new(Cluster::new())),
@@ -193,7 +200,7 @@ impl Shared {
     }
 
     pub(crate) fn set_open(&self, is_open: bool) {
-        self.is_open.store(is_open, Ordering::Release);
+        self.lets_in.store(if is_open { OPEN } else { CLOSED }, Ordering::Release);
     }
 
     /// How links connect from now on.
@@ -362,12 +369,18 @@ impl Host for Shared {
     /// in who connects from now on is for the watch to find out; until then nobody new is served.
     fn rights_changed(&self) {
         self.store.clear();
-        self.set_open(self.config.login.is_some());
+        if self.config.login.is_none() {
+            self.lets_in.store(UNKNOWN, Ordering::Release);
+        }
         self.must_look.store(true, Ordering::Release);
     }
 
     fn is_open(&self) -> bool {
-        self.is_open.load(Ordering::Acquire)
+        self.lets_in.load(Ordering::Acquire) == OPEN
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lets_in.load(Ordering::Acquire) == CLOSED
     }
 
     fn info(&self) -> String {

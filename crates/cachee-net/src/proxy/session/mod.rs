@@ -69,7 +69,7 @@ const UPSTREAM_BYTES_MAX: usize = 1 << 20;
 /// An argument list up to this length needs no allocation.
 const WORDS_ON_STACK: usize = 16;
 /// How long after a refusal the L1 is asked for a link again.
-const FEED_RETRY_MS: u64 = 100;
+const FEED_RETRY_MS: u64 = 20;
 
 /// One of the client's own connections to the upstream.
 pub(crate) struct Private {
@@ -261,10 +261,10 @@ impl Session {
 
     /// A command that does not fit is no command: the server, too, closes without a word.
     fn check_query_buffer(&mut self, context: &Context<'_>) {
-        let most = if self.core.is_accepted(context) {
-            context.limits.query_buffer_bytes
-        } else {
+        let most = if self.core.is_stranger(context) {
             context.limits.query_buffer_unauthenticated_bytes
+        } else {
+            context.limits.query_buffer_bytes
         };
         if self.lacks_bytes && self.inbound.len() > most {
             context.counters.clients_expelled.add(1);
@@ -327,8 +327,13 @@ impl Core {
         self.state.login.is_some() || context.host.is_open()
     }
 
+    /// The upstream has yet to accept this client.
+    fn is_stranger(&self, context: &Context<'_>) -> bool {
+        self.state.login.is_none() && context.host.is_closed()
+    }
+
     fn request_limits(&self, context: &Context<'_>) -> RequestLimits {
-        let unauthenticated = (!self.is_accepted(context)).then_some(UnauthenticatedLimits {
+        let unauthenticated = self.is_stranger(context).then_some(UnauthenticatedLimits {
             max_bulk: context.limits.bulk_unauthenticated_bytes,
             max_args: context.limits.args_unauthenticated,
         });

@@ -113,6 +113,10 @@ impl Host for ModelHost {
         true
     }
 
+    fn is_closed(&self) -> bool {
+        !self.is_open()
+    }
+
     fn info(&self) -> String {
         "# cachee\r\n".to_owned()
     }

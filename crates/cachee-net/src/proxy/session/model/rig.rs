@@ -77,6 +77,10 @@ impl Host for RigHost {
         true
     }
 
+    fn is_closed(&self) -> bool {
+        !self.is_open()
+    }
+
     fn info(&self) -> String {
         "# cachee\r\n".to_owned()
     }

@@ -38,6 +38,10 @@ impl Host for Nobody {
         true
     }
 
+    fn is_closed(&self) -> bool {
+        false
+    }
+
     fn info(&self) -> String {
         String::new()
     }
