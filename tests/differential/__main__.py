@@ -26,7 +26,7 @@ def main() -> int:
         )
     print(outcome)
     if not outcome.counts and outcome.commands:
-        print(f"  does not count: fewer than {run.HIT_SHARE_FLOOR:.0%} of the commands were hits")
+        print(f"  does not count: fewer than {run.HIT_SHARE_FLOOR:.1%} of the commands were hits")
         return 1
     return 1 if outcome.differences else 0
 

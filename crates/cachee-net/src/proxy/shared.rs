@@ -20,6 +20,7 @@ use super::host::{Feed, Host, Identity, Ticket};
 use super::inbox::{Inbox, Message};
 use super::reply::Reply;
 use super::topology::Address;
+use super::watch::Stop;
 use crate::commands::CommandTable;
 use crate::config::{Credentials, Endpoint, LinkConfig};
 use crate::error::NetError;
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     lets_in: AtomicU8,
     /// Rights have changed since the watch has looked.
     pub(crate) must_look: AtomicBool,
+    pub(crate) watch: Arc<Stop>,
     /// Where the upstream is one.
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Itself, for the feeds of a cluster.
@@ -136,6 +138,7 @@ impl Shared {
             addresses: RwLock::new(Arc::new([])),
             lets_in: AtomicU8::new(if config.login.is_some() { OPEN } else { UNKNOWN }),
             must_look: AtomicBool::new(false),
+            watch: Arc::default(),
             cluster: matches!(config.topology, Topology::Cluster { .. })
                 .then(|| Arc::new(Cluster::new())),
             own: OnceLock::new(),
@@ -373,6 +376,7 @@ impl Host for Shared {
             self.lets_in.store(UNKNOWN, Ordering::Release);
         }
         self.must_look.store(true, Ordering::Release);
+        self.watch.nudge();
     }
 
     fn is_open(&self) -> bool {

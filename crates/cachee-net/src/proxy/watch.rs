@@ -29,6 +29,8 @@ use crate::transport::{self, Transport};
 
 /// How often the upstream is looked at.
 const INTERVAL: Duration = Duration::from_millis(1_000);
+/// While there is no upstream: with the links' attempts less than twenty a second.
+const ABSENT_INTERVAL: Duration = Duration::from_millis(200);
 /// While something is not known yet.
 const EAGER_INTERVAL: Duration = Duration::from_millis(50);
 /// How old a view of a cluster may be that nobody complains about.
@@ -59,6 +61,7 @@ pub(crate) struct Watch {
 #[derive(Default)]
 pub(crate) struct Stop {
     is_told: AtomicBool,
+    is_nudged: AtomicBool,
     lock: Mutex<()>,
     changed: Condvar,
 }
@@ -70,21 +73,29 @@ impl Stop {
         self.changed.notify_all();
     }
 
+    /// Something is to be looked at now.
+    pub(crate) fn nudge(&self) {
+        self.is_nudged.store(true, Ordering::Release);
+        let _held = self.lock.lock();
+        self.changed.notify_all();
+    }
+
     pub(crate) fn is_told(&self) -> bool {
         self.is_told.load(Ordering::Acquire)
     }
 
     pub(crate) fn pause(&self, time: Duration) {
         let mut held = self.lock.lock();
-        if !self.is_told() {
+        if !self.is_told() && !self.is_nudged.load(Ordering::Acquire) {
             self.changed.wait_for(&mut held, time);
         }
+        self.is_nudged.store(false, Ordering::Release);
     }
 }
 
 impl Watch {
     pub(crate) fn new(shared: Arc<Shared>) -> (Self, Arc<Stop>) {
-        let stop = Arc::new(Stop::default());
+        let stop = Arc::clone(&shared.watch);
         let follower = match &shared.config.topology {
             Topology::Sentinel { sentinels, master } => Some(Follower::new(master, sentinels)),
             Topology::One | Topology::Cluster { .. } => None,
@@ -115,7 +126,11 @@ impl Watch {
             self.shared.is_ready.store(is_ready, Ordering::Release);
             let knows_commands = self.shared.learn_commands();
             let is_settled = is_ready && (knows_commands || self.shared.links().is_empty());
-            self.pause(if is_settled { INTERVAL } else { EAGER_INTERVAL });
+            self.pause(match (is_ready, is_settled) {
+                (false, _) => ABSENT_INTERVAL,
+                (true, false) => EAGER_INTERVAL,
+                (true, true) => INTERVAL,
+            });
         }
     }
 
