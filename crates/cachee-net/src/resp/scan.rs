@@ -6,6 +6,10 @@
 //! allocated for it, and a bulk string is a position to wait for. Depth, line length, bulk length
 //! and counts are bounded; whatever is outside those bounds is an error, never a panic.
 //!
+//! A scanner `for_pipe` only looks for the end, for someone who passes the frame on: what stands
+//! in a line is not its business (scripts and modules write there what they like), and lines and
+//! nesting may be as long and deep as a script makes them.
+//!
 //! Streamed types (`$?`, `*?`) are refused: no server sends them. Attributes (`|`) are part of the
 //! frame they precede.
 
@@ -13,6 +17,8 @@ use super::error::ProtocolError;
 
 /// Deepest nesting; replies of any known command stay under ten.
 pub const DEPTH_MAX: usize = 32;
+/// The same of a frame that is only passed on: scripts nest as deep as their stack allows.
+const PIPE_DEPTH_MAX: usize = 1 << 20;
 /// Longest line (simple string, error, number, header).
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 /// Longest bulk string: the ceiling servers have for `proto-max-bulk-len` in practice.
@@ -40,12 +46,20 @@ pub struct Scanner {
     in_bulk: bool,
     depth: usize,
     remaining: [u64; DEPTH_MAX],
+    /// Levels below those.
+    deeper: Vec<u64>,
+    is_for_pipe: bool,
 }
 
 impl Scanner {
     /// A scanner at the start of a frame.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One for frames that are passed on as they are.
+    pub fn for_pipe() -> Self {
+        Self { is_for_pipe: true, ..Self::default() }
     }
 
     /// Goes on with `buffer`, which starts where the frame starts and only ever grows.
@@ -95,14 +109,14 @@ impl Scanner {
     fn line<'a>(&mut self, buffer: &'a [u8]) -> Result<Option<&'a [u8]>, ProtocolError> {
         let rest = buffer.get(self.at..).unwrap_or_default();
         let Some(found) = rest[self.line_seen..].iter().position(|&byte| byte == b'\n') else {
-            if rest.len() > LINE_BYTES_MAX {
+            if rest.len() > LINE_BYTES_MAX && !self.is_for_pipe {
                 return Err(ProtocolError::LineTooLong);
             }
             self.line_seen = rest.len();
             return Ok(None);
         };
         let end = self.line_seen + found;
-        if end > LINE_BYTES_MAX {
+        if end > LINE_BYTES_MAX && !self.is_for_pipe {
             return Err(ProtocolError::LineTooLong);
         }
         match rest[..end].split_last() {
@@ -116,6 +130,7 @@ impl Scanner {
         let text = &line[1..];
         match line[0] {
             b'+' | b'-' => {}
+            b':' | b'(' | b',' | b'#' | b'_' if self.is_for_pipe => {}
             b':' => check(number(text).is_some())?,
             b'(' => check(is_big_number(text))?,
             b',' => check(std::str::from_utf8(text).is_ok_and(|s| s.parse::<f64>().is_ok()))?,
@@ -155,8 +170,11 @@ impl Scanner {
     }
 
     fn push(&mut self, elements: u64) -> Result<(), ProtocolError> {
-        let level = self.remaining.get_mut(self.depth).ok_or(ProtocolError::TooDeep)?;
-        *level = elements;
+        match self.remaining.get_mut(self.depth) {
+            Some(level) => *level = elements,
+            None if self.is_for_pipe && self.depth < PIPE_DEPTH_MAX => self.deeper.push(elements),
+            None => return Err(ProtocolError::TooDeep),
+        }
         self.depth += 1;
         Ok(())
     }
@@ -164,11 +182,15 @@ impl Scanner {
     /// Counts one element off the open aggregates; true when none is left open.
     fn element_done(&mut self) -> bool {
         while self.depth > 0 {
-            let level = &mut self.remaining[self.depth - 1];
+            let level = match self.deeper.last_mut() {
+                Some(level) => level,
+                None => &mut self.remaining[self.depth - 1],
+            };
             *level -= 1;
             if *level > 0 {
                 return false;
             }
+            self.deeper.pop();
             self.depth -= 1;
         }
         true

@@ -90,7 +90,7 @@ impl Private {
         Self {
             out: Output::default(),
             inbound: Vec::new(),
-            scanner: Scanner::new(),
+            scanner: Scanner::for_pipe(),
             expected: VecDeque::new(),
             is_streaming: false,
             is_wanted: false,

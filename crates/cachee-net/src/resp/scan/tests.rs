@@ -192,3 +192,22 @@ proptest! {
         while reader.next().is_some() {}
     }
 }
+
+#[test]
+fn what_is_only_passed_on_may_be_odd_long_and_deep() {
+    let mut deep = b"*2\r\n:1\r\n".repeat(10 * DEPTH_MAX);
+    deep.extend_from_slice(b"-ERR reached lua stack limit\r\n");
+    let mut long = vec![b'-'; 2 * LINE_BYTES_MAX];
+    long.extend_from_slice(b"\r\n");
+    for frame in [&deep[..], &long, b"(123  123\r\n", b",one\r\n", b"#y\r\n", b"_x\r\n"] {
+        let mut two = frame.to_vec();
+        two.extend_from_slice(frame);
+        let mut scanner = Scanner::for_pipe();
+        for end in 1..frame.len() {
+            assert_eq!(scanner.scan(&two[..end]), Ok(Scan::Incomplete));
+        }
+        assert_eq!(scanner.scan(&two), Ok(Scan::Complete(frame.len())));
+        assert_eq!(scanner.scan(&two[frame.len()..]), Ok(Scan::Complete(frame.len())));
+        assert!(whole(frame).is_err(), "{}", frame[..16.min(frame.len())].escape_ascii());
+    }
+}
