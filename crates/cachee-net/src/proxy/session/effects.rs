@@ -22,6 +22,7 @@ pub(super) enum Change {
     Unwatch,
     Tracking { is_off: bool },
     ReadWrite,
+    Touch,
 }
 
 /// What the commands queued since `MULTI` will change.
@@ -191,7 +192,7 @@ impl Core {
             }
             Special::Unwatch => Change::Unwatch,
             Special::Tracking => {
-                let is_off = words.get(2).is_some_and(|word| word.eq_ignore_ascii_case(b"OFF"));
+                let is_off = is_off(words);
                 if !is_off {
                     self.state.tracked = Some(self.next_sequence());
                 }
@@ -203,6 +204,12 @@ impl Core {
                 return true;
             }
             Special::ReadWrite => Change::ReadWrite,
+            Special::NoTouch if is_off(words) => Change::Touch,
+            Special::NoTouch => {
+                self.state.untouched = Some(self.next_sequence());
+                self.forward(context, command, Note::None);
+                return true;
+            }
             Special::Info => {
                 self.forward(context, command, Note::Info);
                 return true;
@@ -460,6 +467,9 @@ impl Core {
             Change::ReadWrite if !is_error => {
                 self.state.read_only = behind(self.state.read_only, sequence);
             }
+            Change::Touch if !is_error => {
+                self.state.untouched = behind(self.state.untouched, sequence);
+            }
             _ => {}
         }
     }
@@ -509,6 +519,11 @@ impl Core {
 
 fn number(word: Option<&[u8]>) -> Option<u32> {
     std::str::from_utf8(word?).ok()?.parse().ok()
+}
+
+/// `CLIENT something OFF`.
+fn is_off(words: &[&[u8]]) -> bool {
+    words.get(2).is_some_and(|word| word.eq_ignore_ascii_case(b"OFF"))
 }
 
 /// `AUTH password` or `AUTH user password`.

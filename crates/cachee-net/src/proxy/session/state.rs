@@ -20,6 +20,7 @@ pub(super) enum Special {
     Tracking,
     ReadOnly,
     ReadWrite,
+    NoTouch,
     /// From here on replies cannot be told from commands: nothing but a pipe.
     Pipe,
     Quit,
@@ -86,6 +87,8 @@ fn changes_rights(words: &[&[u8]]) -> bool {
 fn client(words: &[&[u8]]) -> Option<Special> {
     if is_word(words, 1, b"TRACKING") || is_word(words, 1, b"CACHING") {
         Some(Special::Tracking)
+    } else if is_word(words, 1, b"NO-TOUCH") {
+        Some(Special::NoTouch)
     } else if is_word(words, 1, b"REPLY") && !is_word(words, 2, b"ON") {
         Some(Special::Pipe)
     } else {
@@ -112,6 +115,8 @@ pub(super) struct State {
     pub(super) tracked: Option<u64>,
     /// The same of `READONLY`.
     pub(super) read_only: Option<u64>,
+    /// The same of `CLIENT NO-TOUCH ON`: a read by the link would touch its key.
+    pub(super) untouched: Option<u64>,
     /// Bytes only.
     pub(super) is_pipe: bool,
 }
@@ -124,6 +129,7 @@ impl State {
             || self.watched.is_some()
             || self.tracked.is_some()
             || self.read_only.is_some()
+            || self.untouched.is_some()
             || self.is_pipe
             || self.is_subscribed())
     }
@@ -141,6 +147,7 @@ impl State {
             watched: behind(self.watched, sequence),
             tracked: behind(self.tracked, sequence),
             read_only: behind(self.read_only, sequence),
+            untouched: behind(self.untouched, sequence),
             ..Self::default()
         };
     }
@@ -221,6 +228,8 @@ mod tests {
         assert_eq!(special_of("client reply off"), Some(Special::Pipe));
         assert_eq!(special_of("CLIENT REPLY ON"), None);
         assert_eq!(special_of("client tracking on"), Some(Special::Tracking));
+        assert_eq!(special_of("client no-touch on"), Some(Special::NoTouch));
+        assert_eq!(special_of("client no-evict on"), None);
         assert_eq!(special_of("acl whoami"), None);
         assert_eq!(special_of("acl setuser bob on"), Some(Special::Rights));
         assert_eq!(special_of("config get x"), None);

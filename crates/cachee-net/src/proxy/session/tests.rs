@@ -202,6 +202,7 @@ fn what_is_set_behind_a_command_is_not_unset_by_its_answer() {
         (["RESET", "WATCH k"], "+RESET\r\n+OK\r\n"),
         (["CLIENT TRACKING OFF", "CLIENT TRACKING ON"], "+OK\r\n+OK\r\n"),
         (["READWRITE", "READONLY"], "+OK\r\n+OK\r\n"),
+        (["CLIENT NO-TOUCH OFF", "CLIENT NO-TOUCH ON"], "+OK\r\n+OK\r\n"),
     ] {
         let mut rig = rig();
         rig.send(&lines);

@@ -61,7 +61,7 @@ impl Connection {
             address,
             out: Output::default(),
             inbound: Vec::new(),
-            scanner: Scanner::new(),
+            scanner: Scanner::for_pipe(),
             expected: VecDeque::new(),
             is_wanted: false,
             subscriptions: State::default(),
