@@ -25,7 +25,7 @@ pub(super) enum Special {
     Pipe,
     Quit,
     Info,
-    /// Passwords, rights, limits of the server.
+    /// Passwords and rights.
     Rights,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn special(words: &[&[u8]]) -> Option<Special> {
         b"QUIT" => Special::Quit,
         b"INFO" => Special::Info,
         b"ACL" if changes_rights(words) => Special::Rights,
-        b"CONFIG" if is_word(words, 1, b"SET") || is_word(words, 1, b"REWRITE") => Special::Rights,
+        b"CONFIG" if is_word(words, 1, b"SET") && sets_rights(words) => Special::Rights,
         b"CLIENT" => return client(words),
         _ => return None,
     })
@@ -82,6 +82,19 @@ fn is_word(words: &[&[u8]], at: usize, word: &[u8]) -> bool {
 
 fn changes_rights(words: &[&[u8]]) -> bool {
     [&b"SETUSER"[..], b"DELUSER", b"LOAD"].iter().any(|name| is_word(words, 1, name))
+}
+
+/// `CONFIG SET` of a parameter that says who is let in, or what for.
+fn sets_rights(words: &[&[u8]]) -> bool {
+    const NAMES: [&[u8]; 6] = [
+        b"requirepass",
+        b"aclfile",
+        b"acl-pubsub-default",
+        b"protected-mode",
+        b"bind",
+        b"tls-auth-clients",
+    ];
+    words.iter().skip(2).any(|word| NAMES.iter().any(|name| word.eq_ignore_ascii_case(name)))
 }
 
 fn client(words: &[&[u8]]) -> Option<Special> {
@@ -232,7 +245,9 @@ mod tests {
         assert_eq!(special_of("client no-evict on"), None);
         assert_eq!(special_of("acl whoami"), None);
         assert_eq!(special_of("acl setuser bob on"), Some(Special::Rights));
-        assert_eq!(special_of("config get x"), None);
+        assert_eq!(special_of("config get requirepass"), None);
+        assert_eq!(special_of("config set maxmemory 1gb"), None);
+        assert_eq!(special_of("config set appendonly no Requirepass x"), Some(Special::Rights));
         assert_eq!(special_of("GET k"), None);
     }
 
