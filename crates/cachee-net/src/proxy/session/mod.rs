@@ -103,6 +103,9 @@ impl Private {
     }
 }
 
+/// The first slot's sequence, and the reads under way in the link.
+type Progress = (u64, usize);
+
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -121,8 +124,8 @@ pub(crate) struct Session {
     inbound: Vec<u8>,
     /// The last of them is not whole.
     lacks_bytes: bool,
-    /// The first of them waits for an answer to another.
-    is_stalled: bool,
+    /// How far the answers were when the first of them had to wait for one.
+    stalled_at: Option<Progress>,
     pub(crate) core: Core,
 }
 
@@ -166,7 +169,7 @@ impl Session {
             parser: RequestParser::new(),
             inbound: Vec::new(),
             lacks_bytes: true,
-            is_stalled: false,
+            stalled_at: None,
             core: Core {
                 place,
                 out: Output::default(),
@@ -226,7 +229,7 @@ impl Session {
         let limits = self.core.request_limits(context);
         let mut at = 0;
         self.lacks_bytes = false;
-        self.is_stalled = false;
+        self.stalled_at = None;
         while self.core.may_take(context) {
             if self.parser.is_at_start() {
                 at += self.core.take_gets(context, &buffer[at..]);
@@ -240,8 +243,8 @@ impl Session {
                 Parsed::Command { consumed } => {
                     // One that has to wait is found again by the next parse.
                     let command = &buffer[at..at + consumed];
-                    self.is_stalled = !self.core.command(context, &self.parser, command);
-                    if self.is_stalled {
+                    if !self.core.command(context, &self.parser, command) {
+                        self.stalled_at = Some(self.core.progress());
                         break;
                     }
                     at += consumed;
@@ -272,9 +275,13 @@ impl Session {
         }
     }
 
-    /// Commands are here that may be taken without anything else happening before.
+    /// Commands are here that may be taken without anything else happening before. What the first
+    /// of them waits for may have come in the very turn that found it waiting: a read that was to
+    /// be handed to the link, say, and was in the L1 by then.
     pub(crate) fn has_commands(&self) -> bool {
-        !self.inbound.is_empty() && !self.lacks_bytes && !self.is_stalled
+        !self.inbound.is_empty()
+            && !self.lacks_bytes
+            && self.stalled_at != Some(self.core.progress())
     }
 
     /// No more commands are taken; those taken are answered.
@@ -306,6 +313,11 @@ impl Core {
     #[cfg(any(test, feature = "model"))]
     pub(crate) fn in_flight(&self) -> usize {
         self.slots.len()
+    }
+
+    /// How far the answers are: a command that has to wait need not be looked at before it changes.
+    fn progress(&self) -> Progress {
+        (self.first, self.reading.len())
     }
 
     /// No room for replies: nothing more is to be read from the upstream.

@@ -97,6 +97,14 @@ fn a_write_is_gone_from_the_l1_before_it_leaves() {
 }
 
 #[test]
+fn what_ends_as_soon_as_it_is_asked_holds_nobody_up() {
+    let mut rig = rig();
+    rig.host.feed.is_slow.store(true, Ordering::Relaxed);
+    rig.send(&["GET k", "GET k", "GET j", "GET j", "SET j 1"]);
+    assert_eq!(rig.sent(), ["GET k", "GET k", "GET j", "GET j", "SET j 1"]);
+}
+
+#[test]
 fn a_write_waits_for_the_read_before_it() {
     let mut rig = rig();
     rig.send(&["GET k", "SET k 2", "ECHO a"]);
