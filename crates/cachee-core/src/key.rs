@@ -30,6 +30,11 @@ impl EntryKey {
         *head == header(id) && is_equal(key, id.key) && is_equal(args, id.args)
     }
 
+    /// Where its bytes are.
+    pub(crate) fn address(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+
     fn word(&self, at: usize) -> u32 {
         let bytes = self.0[at..at + 4].try_into().expect("four bytes");
         u32::from_ne_bytes(bytes)

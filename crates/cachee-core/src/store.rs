@@ -248,6 +248,19 @@ impl<V: Weigh> Store<V> {
         self.segments[self.segment_of(id.key_hash)].0.lock().shard.entry_address(hash)
     }
 
+    /// Where its key and its value are, the latter by `of`, once the second is in the cache.
+    #[inline]
+    pub fn content_addresses(
+        &self,
+        id: &EntryRef<'_>,
+        of: impl FnOnce(&V) -> *const u8,
+    ) -> Option<[*const u8; 2]> {
+        let hash = self.entry_hash(id);
+        let segment = self.segments[self.segment_of(id.key_hash)].0.lock();
+        let (key, value) = segment.shard.first_candidate(hash)?;
+        Some([key.address(), of(value)])
+    }
+
     /// Changes the value a hit came from, if it is still that entry, and weighs it anew.
     pub fn update(&self, token: HitToken, f: impl FnOnce(&mut V)) -> bool {
         self.within(token.segment as usize, |segment| {

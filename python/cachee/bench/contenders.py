@@ -14,9 +14,10 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from cachee._errors import CacheeError
 from cachee._guard import GuardedProcessError, guarded
@@ -108,7 +109,9 @@ def _cachee(place: Place) -> Iterator[Running]:
     secret = f":{place.password}@"
     url = f"unix://{secret}{rest}" if scheme == "unix" else f"redis://{secret}{rest[2:]}"
     command = [sys.executable, "-m", "cachee", "proxy", "--listen", place.listen()]
-    with _announced("cachee proxy", [*command, "--upstream", url], place.directory) as running:
+    # Not as a flag: everybody may read the command lines of everybody.
+    variables = {"CACHEE_UPSTREAM": url}
+    with _announced("cachee proxy", command, place.directory, variables) as running:
         yield running
 
 
@@ -128,7 +131,12 @@ def _peer(peer: peers.Peer, place: Place) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def _announced(name: str, command: list[str], directory: Path) -> Iterator[Running]:
+def _announced(
+    name: str,
+    command: list[str],
+    directory: Path,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Running]:
     """A process that says `ready ADDRESS …` when it serves."""
     log = directory / "log"
 
@@ -136,16 +144,16 @@ def _announced(name: str, command: list[str], directory: Path) -> Iterator[Runni
         lines = log.read_text(errors="replace").splitlines()
         return next((text.split() for text in lines if text.startswith("ready ")), [])
 
-    with _guarded(name, command, directory) as (pid, wait_until):
+    with _guarded(name, command, directory, variables) as (pid, wait_until):
         wait_until(lambda: bool(line()))
         yield Running(line()[1], pid)
 
 
 @contextlib.contextmanager
 def _guarded(
-    name: str, command: list[str], directory: Path
+    name: str, command: list[str], directory: Path, more: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[tuple[int, Callable[[Callable[[], bool]], None]]]:
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("CACHEE_")}
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("CACHEE_")} | dict(more)
     with contextlib.ExitStack() as stack:
         try:
             context = guarded(name, command, directory, variables, stop=signal.SIGTERM)

@@ -6,9 +6,9 @@
 //!
 //! Idea: in plain state with nothing unanswered, commands of exactly the bytes
 //! `*2 $3 GET $length key` are taken a batch at a time: keys found and hashed, their places in the
-//! index asked for ahead, then the entries, then the hits themselves. The first command that is
-//! anything else, or no hit, ends the run, and the general way goes on from there: nothing is
-//! decided here but what a hit is.
+//! index asked for ahead, then the entries, then their keys and replies, then the hits themselves.
+//! The first command that is anything else, or no hit, ends the run, and the general way goes on
+//! from there: nothing is decided here but what a hit is.
 
 use cachee_core::EntryRef;
 
@@ -74,6 +74,10 @@ impl Core {
         if count > 1 {
             batch.iter().for_each(|(id, _)| prefetch(store.bucket_address(id)));
             batch.iter().for_each(|(id, _)| prefetch(store.entry_address(id)));
+            for (id, _) in batch {
+                let addresses = store.content_addresses(id, |reply| reply.0.as_ptr());
+                addresses.into_iter().flatten().for_each(prefetch);
+            }
         }
         let form = Form { is_resp3: self.state.is_resp3, found, arg_count: 2 };
         let mut taken = 0;
