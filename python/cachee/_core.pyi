@@ -13,6 +13,7 @@ __all__ = [
     "HOT_METHODS",
     "MISS",
     "PENDING",
+    "Admission",
     "Binding",
     "Cache",
     "Completions",
@@ -43,6 +44,22 @@ HOT_METHODS: Final[frozenset[str]]
 """Names `install_method` knows: exists, get, hexists, hget, hgetall, hmget, mget, sismember,
 smembers. A hit of one returns what the client's method returns with its default response
 callbacks; a client whose callbacks differ is enrolled without that name."""
+
+@final
+class Admission:
+    """Which keys may be cached: `include`, `exclude` and (prefix, is_on) of `overrides`, as bytes.
+
+    Globs are the server's own, as in KEYS; a prefix decides alone, the longest first.
+    """
+
+    def __new__(
+        cls,
+        include: Sequence[bytes],
+        exclude: Sequence[bytes],
+        overrides: Sequence[tuple[bytes, bool]],
+    ) -> Admission: ...
+    def __call__(self, key: bytes) -> bool:
+        """Whether this key may be cached."""
 
 @final
 class Engine:

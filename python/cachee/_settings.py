@@ -11,12 +11,11 @@ would make the staleness bound meaningless.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from cachee import _globs
+from cachee._core import Admission
 from cachee._errors import SettingsError
 from cachee._setting import (
     Section,
@@ -89,22 +88,12 @@ class Settings:
         """
         if self.include == ("*",) and not self.exclude and not self.overrides:
             return None
-        included, excluded = _globs.compile_globs(self.include), _globs.compile_globs(self.exclude)
-        modes = sorted(
-            (
-                (item.prefix.encode("utf-8", "surrogateescape"), item.mode)
-                for item in self.overrides
-            ),
-            key=lambda pair: -len(pair[0]),
-        )
+        modes = [(_bytes(item.prefix), item.mode == "on") for item in self.overrides]
+        return Admission(list(map(_bytes, self.include)), list(map(_bytes, self.exclude)), modes)
 
-        def admitted(key: bytes) -> bool:
-            for prefix, mode in modes:
-                if key.startswith(prefix):
-                    return mode == "on"
-            return included(key) and not excluded(key)
 
-        return admitted
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def build_settings(values: Values, base: Settings | None = None) -> Settings:
@@ -137,15 +126,6 @@ def _check_together(settings: Settings) -> None:
         if longer.startswith(shorter):
             allowed = f"prefixes of which none starts with another ({shorter!r} covers it)"
             raise SettingsError("prefixes", longer, allowed, "settings")
-
-
-def _glob_list(value: object) -> object:
-    patterns = texts(value)
-    try:
-        _globs.compile_globs([*patterns, ""])
-    except re.error:
-        raise ValueError(value) from None
-    return patterns
 
 
 def _prefix_list(value: object) -> object:
@@ -229,7 +209,7 @@ TABLE = as_table(
         "list of globs",
         "keys that may be cached, in Redis' glob syntax",
         "a list of key patterns such as user:*",
-        _glob_list,
+        texts,
         render_list,
     ),
     Setting(
@@ -238,7 +218,7 @@ TABLE = as_table(
         "list of globs",
         "keys that are never cached; wins over include",
         "a list of key patterns such as tmp:*",
-        _glob_list,
+        texts,
         render_list,
     ),
     Setting(

@@ -1,14 +1,13 @@
 """The proxy's memory has a ceiling, whatever clients send, announce or leave unread."""
 
 import contextlib
-import resource
 import socket
 import struct
 import threading
-from collections.abc import Iterator
 
 import pytest
 
+from tests.abuse.crowd import connection, crowd_of
 from tests.abuse.others import Bystander
 from tests.abuse.process import MB, open_files, rss_bytes
 from tests.harness.proxies import Proxy, proxy
@@ -28,31 +27,6 @@ _RESET = struct.pack("ii", 1, 0)
 def _bystander(front: Proxy) -> Bystander:
     """Somebody whose reads are hits."""
     return Bystander(("127.0.0.1", front.port), "GET", "other", expected=b"1")
-
-
-def _socket(front: Proxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", front.port), timeout=30)
-
-
-@contextlib.contextmanager
-def _crowd(front: Proxy, count: int, said: bytes) -> Iterator[list[socket.socket]]:
-    """So many connections that have said that much and nothing more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < count + 200:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 200), hard))
-    before = front.stats()["clients"]
-    crowd = []
-    try:
-        for _ in range(count):
-            crowd.append(_socket(front))
-            if said:
-                crowd[-1].sendall(said)
-        until(lambda: front.stats()["clients"] >= before + count, "all are connected", 30)
-        yield crowd
-    finally:
-        for each in crowd:
-            each.close()
-    until(lambda: front.stats()["clients"] <= before, "all are gone", 30)
 
 
 def _push(target: socket.socket, data: bytes) -> int:
@@ -83,7 +57,7 @@ def test_a_client_that_never_reads(
     own_server.call("SET", "k", "x" * size)
     own_server.call("SET", "other", "1")
     before, upstream_before = rss_bytes(front.pid), rss_bytes(own_server.pid)
-    with _bystander(front) as other, contextlib.closing(_socket(front)) as client:
+    with _bystander(front) as other, contextlib.closing(connection(front)) as client:
         sent = _push(client, encode("GET", "k") * amount(150_000))
         until(lambda: len(other.took_ms) > 500, "the other goes on", 30)
         grown = rss_bytes(front.pid) - before
@@ -105,7 +79,7 @@ def test_a_slow_reader_gets_everything_and_nobody_waits(
     own_server.call("SET", "other", "1")
     count = amount(100)
     wanted = count * len(b"$%d\r\n%s\r\n" % (len(value), value))
-    with _bystander(front) as other, contextlib.closing(_socket(front)) as client:
+    with _bystander(front) as other, contextlib.closing(connection(front)) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
         writer = threading.Thread(target=client.sendall, args=(encode("GET", "k") * count,))
         writer.start()
@@ -123,7 +97,7 @@ def test_a_million_tiny_pipelined_commands(front: Proxy, own_server: Server, amo
     own_server.call("SET", "other", "1")
     count = amount(100_000)
     before = rss_bytes(front.pid)
-    with _bystander(front) as other, contextlib.closing(_socket(front)) as client:
+    with _bystander(front) as other, contextlib.closing(connection(front)) as client:
         writer = threading.Thread(target=client.sendall, args=(b"PING\r\n" * count,))
         writer.start()
         left = len(b"+PONG\r\n") * count
@@ -142,12 +116,12 @@ def test_an_idle_client_costs_little(
     front: Proxy, amount, capsys: pytest.CaptureFixture[str]
 ) -> None:
     count = amount(2_000)
-    with _crowd(front, 200, b""):
+    with crowd_of(front, 200, b""):
         pass
     before = _settled(front.pid)
-    with _crowd(front, count, b""):
+    with crowd_of(front, count, b""):
         each = (_settled(front.pid) - before) / count
-    with _crowd(front, count // 4, encode("GET", "none")) as crowd:
+    with crowd_of(front, count // 4, encode("GET", "none")) as crowd:
         for client in crowd:
             assert client.recv(100) == b"$-1\r\n"
         used = (_settled(front.pid) - before) / (count // 4)
@@ -172,7 +146,7 @@ def test_what_is_only_announced_costs_little(
 ) -> None:
     count = amount(500)
     before = _settled(front.pid)
-    with _crowd(front, count, said):
+    with crowd_of(front, count, said):
         assert (_settled(front.pid) - before) / count <= bytes_each
 
 
@@ -183,7 +157,7 @@ def test_before_the_password_nothing_large_is_taken(amount) -> None:
     ):
         before, count = _settled(front.pid), amount(100)
         partial = b"*2\r\n$3\r\nGET\r\n$16000\r\n" + b"x" * 15_999
-        with _crowd(front, count, partial):
+        with crowd_of(front, count, partial):
             assert (_settled(front.pid) - before) / count <= UNAUTHENTICATED_BYTES
         for said, answer in (
             (
@@ -193,11 +167,11 @@ def test_before_the_password_nothing_large_is_taken(amount) -> None:
             (b"*11\r\n", b"-ERR Protocol error: unauthenticated multibulk length\r\n"),
             (encode("GET", "k"), b"-NOAUTH Authentication required.\r\n"),
         ):
-            with contextlib.closing(_socket(front)) as client:
+            with contextlib.closing(connection(front)) as client:
                 client.sendall(said)
                 assert client.recv(1000) == answer
                 assert b"Protocol" not in answer or client.recv(100) == b""
-        with contextlib.closing(_socket(front)) as client:
+        with contextlib.closing(connection(front)) as client:
             _push(client, (encode("PING") * 100_000) + b"x" * MB)
             assert rss_bytes(front.pid) - before <= NEVER_READING_MB * MB
 
@@ -207,11 +181,11 @@ def test_files_and_memory_go_back_to_where_they_were(
 ) -> None:
     def round_of(connects: int, resets: int, kills: int) -> None:
         for _ in range(connects):
-            with contextlib.closing(_socket(front)) as client:
+            with contextlib.closing(connection(front)) as client:
                 client.sendall(encode("GET", "k"))
                 client.recv(100)
         for at in range(resets):
-            client = _socket(front)
+            client = connection(front)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             client.sendall(encode("SET", "k", at)[: 1 + at % 25])
             client.close()

@@ -3,7 +3,9 @@
 An episode begins with an empty server and new connections, so that it can be repeated alone and
 shrunk. Its steps are commands one by one, pipelines of up to 64, and scenes: the sequences that
 have a state (MULTI, WATCH, subscriptions, RESP versions, users). Most commands are reads drawn from
-a small hot set, so that the L1 has something to answer; the rest is the whole command table.
+a small hot set; the rest is the whole command table, much of which closes the L1 for a round trip
+because its effects are not known. So half of the episodes are calm: hot reads almost only, and
+commands with keys between them, so that the L1 answers whole pipelines.
 """
 
 import random
@@ -19,6 +21,8 @@ from tests.harness.servers import Server
 
 PIPELINE = 64
 HOT_READS = 40
+HOT_SHARE, HOT_SHARE_CALM = 0.6, 0.985
+SCENES_CALM = 0.01
 _NUMERIC_OPTIONS_BLOCK = ("b", "wait", "xread", "debug", "lcs", "cluster")
 
 
@@ -28,13 +32,14 @@ class Mode:
 
     connections: int
     pipelined: bool
+    calm: bool
     inline: bool
     fragments: bool
 
     def __str__(self) -> str:
         words = [f"{self.connections} connection{'s' if self.connections > 1 else ''}"]
         words.append("pipelined" if self.pipelined else "one by one")
-        words += [word for word in ("inline", "fragments") if getattr(self, word)]
+        words += [word for word in ("calm", "inline", "fragments") if getattr(self, word)]
         return ", ".join(words)
 
 
@@ -70,8 +75,10 @@ class Generator:
 
     def __init__(self, table: Table, seed: int, protocol: int):
         self._table, self._choice, self._protocol = table, random.Random(seed), protocol
-        self._makers: list[Command | Variant] = [*table.commands, *table.commands, *ALL]
+        self._all: list[Command | Variant] = [*table.commands, *table.commands, *ALL]
+        self._keyed: list[Command | Variant] = [each for each in table.commands if each.keyed]
         self._hot: list[list[bytes]] = []
+        self._calm = False
 
     def mode(self) -> Mode:
         """How the next episode is sent."""
@@ -79,12 +86,14 @@ class Generator:
         return Mode(
             connections=choice.choice((1, 1, 3)),
             pipelined=choice.random() < 0.75,
+            calm=choice.random() < 0.5,
             inline=choice.random() < 0.15,
             fragments=choice.random() < 0.15,
         )
 
     def episode(self, mode: Mode, commands: int) -> Iterator[Step]:
         """Steps with about that many commands."""
+        self._calm = mode.calm
         self._hot = [
             choice_of.make(self._choice)
             for choice_of in self._choice.choices(self._table.reads, k=HOT_READS)
@@ -98,7 +107,7 @@ class Generator:
 
     def _next(self, mode: Mode) -> Iterator[Step]:
         choice, at = self._choice, self._choice.randrange(mode.connections)
-        if choice.random() < (0.08 if mode.pipelined else 0.01):
+        if choice.random() < (0.08 if mode.pipelined and not mode.calm else SCENES_CALM):
             other = (at + 1) % mode.connections
             yield from choice.choice(scenes.ALL)(choice, self._protocol, at, other, self.one)
         elif mode.pipelined:
@@ -118,12 +127,11 @@ class Generator:
     def one(self) -> list[bytes]:
         """One command with one reply that leaves the connection in plain state."""
         choice = self._choice
-        luck = choice.random()
-        if luck < 0.6:
+        if choice.random() < (HOT_SHARE_CALM if self._calm else HOT_SHARE):
             return self._hot[min(int(choice.expovariate(0.12)), HOT_READS - 1)]
-        maker = choice.choice(self._makers)
+        maker = choice.choice(self._keyed if self._calm else self._all)
         words = maker.make(choice)
-        if luck > 0.96 and isinstance(maker, Command) and not _dangerous(maker.name):
+        if choice.random() < 0.1 and isinstance(maker, Command) and not _dangerous(maker.name):
             words = wrong(choice, words)
         return words
 

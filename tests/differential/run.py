@@ -18,9 +18,7 @@ from tests.harness.proxies import proxy
 from tests.harness.servers import Server
 
 EPISODE_COMMANDS = 3000
-# The whole command table is asked: few of the commands are cacheable reads of a key that is there,
-# and each of unknown effect closes the L1 for a round trip. What matters here is that it is on.
-HIT_SHARE_FLOOR = 0.001
+HIT_SHARE_FLOOR = 0.1
 SHRINK_S = 20.0
 
 

@@ -90,7 +90,11 @@ impl CommandTable {
     /// What `args` (the name first, in any case) changes.
     pub fn effect<'a>(&self, args: &[&'a [u8]]) -> Effect<'a> {
         let mut name = [0_u8; NAME_BYTES_MAX];
-        let Some(command) = self.find(args, &mut name) else { return Effect::Unknown };
+        let Some(command) = self.find(args, &mut name) else {
+            // Clients ask at every connect for what newer servers have; no `CLIENT` changes a key.
+            let is_client = args.first().is_some_and(|word| word.eq_ignore_ascii_case(b"CLIENT"));
+            return if is_client { Effect::None } else { Effect::Unknown };
+        };
         match name_without_padding(&name) {
             b"debug" if args.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"SLEEP")) => {
                 return Effect::None;

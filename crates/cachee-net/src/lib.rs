@@ -4,11 +4,13 @@
 //! - [`Link`]: one RESP3 connection a (server, user, database) that all cacheable misses of the
 //!   process share, and whose reader applies replies and invalidations in wire order.
 //! - [`mod@cacheable`]: which commands may be answered from the L1.
+//! - [`admission`]: which keys.
 //! - [`CommandTable`]: what every other command changes, by the server's own description of it.
 //! - [`proxy`]: what lets any client use the L1.
 //! - [`load`]: a load generator for RESP servers, and the relay that is the floor of any proxy.
 //! - [`clock`]: the process-wide monotonic milliseconds everything above is timed by.
 
+pub mod admission;
 pub mod cacheable;
 pub mod clock;
 mod commands;

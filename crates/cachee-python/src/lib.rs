@@ -4,8 +4,9 @@
 //! [`decode`] replies as objects, [`command`] commands as bytes, [`binding`] one client's reads,
 //! [`completions`] the same for event loops, [`engine`] the process's store and links, [`clients`]
 //! and [`hooks`] the native methods, [`ready`] the awaitable they return, [`cache`] the L1 by itself,
-//! [`proxy`] the L1 for every other language, [`load`] what that is measured with.
+//! [`admission`] which keys, [`proxy`] the L1 for every other language, [`load`] what that is measured with.
 
+mod admission;
 mod binding;
 mod cache;
 mod clients;
@@ -32,6 +33,8 @@ use pyo3::types::{PyCFunction, PyFrozenSet, PyType};
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use crate::admission::Admission;
     #[pymodule_export]
     use crate::binding::Binding;
     #[pymodule_export]

@@ -81,7 +81,7 @@ pub(crate) struct Context<'a> {
     pub(crate) table: Option<&'a CommandTable>,
     pub(crate) limits: &'a Limits,
     pub(crate) mode: Mode,
-    pub(crate) admission: &'a super::admission::Admission,
+    pub(crate) admission: &'a crate::admission::Admission,
     pub(crate) counters: &'a super::counters::Counters,
     pub(crate) login: Option<&'a Login>,
     pub(crate) db: u32,

@@ -20,7 +20,7 @@
 //!
 //! # Parts
 //!
-//! - [`request`]: commands in bytes; [`resp2`]: cached replies for RESP2; [`admission`]: which keys.
+//! - [`request`]: commands in bytes; [`resp2`]: cached replies for RESP2.
 //! - `session`: one client's state machine, sans I/O. What may be answered when is argued there.
 //! - `worker`, `inbox`, `listen`, `output`: event loops and sockets.
 //! - `topology`: Cluster and Sentinel, where a command goes and what its replies become.
@@ -41,7 +41,6 @@
 //! but readiness), multiplexing clients on shared upstream connections (one client's broken reply
 //! becomes another's answer), `SO_REUSEPORT` (few clients land on one loop).
 
-pub mod admission;
 mod cluster;
 pub mod config;
 mod counters;

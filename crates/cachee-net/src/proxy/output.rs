@@ -1,10 +1,12 @@
 //! Bytes on their way to a socket.
 //!
 //! Small replies are appended to one buffer and leave in one system call; a large value is not
-//! copied but kept as the L1's own reference (or as the buffer it arrived in) between two buffers.
+//! copied but kept as the L1's own reference (or as the buffer it arrived in) between two buffers:
+//! copying a hundred megabytes would hold up every other client of the loop.
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::transport::Transport;
@@ -17,6 +19,7 @@ const KEPT_BYTES_MAX: usize = 64 << 10;
 enum Chunk {
     Bytes(Vec<u8>),
     Shared(Arc<[u8]>),
+    Part(Arc<Vec<u8>>, Range<usize>),
 }
 
 impl Chunk {
@@ -24,6 +27,7 @@ impl Chunk {
         match self {
             Self::Bytes(bytes) => bytes,
             Self::Shared(bytes) => bytes,
+            Self::Part(buffer, range) => &buffer[range.clone()],
         }
     }
 }
@@ -73,6 +77,12 @@ impl Output {
         }
         self.len += bytes.len();
         self.chunks.push_back(Chunk::Shared(Arc::clone(bytes)));
+    }
+
+    /// A part of what has come from another socket.
+    pub(crate) fn extend_part(&mut self, buffer: &Arc<Vec<u8>>, range: Range<usize>) {
+        self.len += range.len();
+        self.chunks.push_back(Chunk::Part(Arc::clone(buffer), range));
     }
 
     /// A buffer as it is.

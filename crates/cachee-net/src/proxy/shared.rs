@@ -12,7 +12,6 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockAddr;
 
-use super::admission::Admission;
 use super::cluster::{Cluster, ClusterFeed};
 use super::config::{Limits, Login, ProxyConfig, Topology};
 use super::counters::Counters;
@@ -21,6 +20,7 @@ use super::inbox::{Inbox, Message};
 use super::reply::Reply;
 use super::topology::Address;
 use super::watch::Stop;
+use crate::admission::Admission;
 use crate::commands::CommandTable;
 use crate::config::{Credentials, Endpoint, LinkConfig};
 use crate::error::NetError;

@@ -306,7 +306,7 @@ impl Worker {
         let context = context!(self);
         let Some(held) = self.clients.get_mut(client) else { return };
         held.session.core.out.prepare(&mut self.pool);
-        held.session.core.advance(&context);
+        held.session.core.advance();
         let mut budget = TURN_BYTES;
         let mut is_over = false;
         loop {

@@ -1,7 +1,7 @@
 //! Slots, and what the upstream sends for them.
 
 use super::effects::Change;
-use super::reads::{KeysSlot, ReadSlot};
+use super::reads::{KeysSlot, Parts, ReadSlot};
 use super::state::{Confirmation, Kind, is_message};
 use super::{Core, Ending};
 use crate::proxy::host::Context;
@@ -25,6 +25,17 @@ pub(super) enum Slot {
     Keys(Box<KeysSlot>),
 }
 
+impl Slot {
+    /// Bytes of a reply that waits here.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Output(output) => output.len(),
+            Self::Ready(bytes) => bytes.len(),
+            Self::Upstream { .. } | Self::Read(_) | Self::Keys(_) => 0,
+        }
+    }
+}
+
 /// What is to be done before a reply may be passed on.
 #[derive(Debug)]
 pub(super) enum Note {
@@ -34,6 +45,8 @@ pub(super) enum Note {
     Read(u64),
     /// Of these keys.
     Reads(Box<[u64]>),
+    /// Of some of a command's keys; the others were answered.
+    Parts(Box<Parts>),
     /// The write of this key ends.
     Write(u64),
     /// Of these keys.
@@ -75,13 +88,14 @@ impl Note {
         match self {
             Self::Read(key_hash) => keys.push(*key_hash),
             Self::Reads(key_hashes) => keys.extend_from_slice(key_hashes),
+            Self::Parts(parts) => keys.extend_from_slice(&parts.key_hashes),
             _ => {}
         }
     }
 
     /// The reply has to be seen whole before it is passed on.
     fn needs_whole(&self) -> bool {
-        matches!(self, Self::Confirmations { .. } | Self::Info | Self::Queued)
+        matches!(self, Self::Confirmations { .. } | Self::Info | Self::Parts(_) | Self::Queued)
     }
 }
 
@@ -116,7 +130,7 @@ impl Core {
                 self.upstream.inbound = buffer;
             }
         }
-        self.advance(context);
+        self.advance();
     }
 
     /// Applies the whole frames of `buffer`; how many bytes are done with.
@@ -128,13 +142,13 @@ impl Core {
                 Ok(Scan::Complete(length)) => {
                     let frame = &buffer[at..at + length];
                     if self.upstream.is_streaming {
-                        self.stream(context, frame);
+                        self.stream(frame);
                         self.end_stream();
                     } else {
                         self.take_frame(context, frame);
                     }
                     // A push that follows must not overtake what is known by now.
-                    self.advance(context);
+                    self.advance();
                     at += length;
                 }
                 Ok(Scan::Incomplete) => {
@@ -170,11 +184,11 @@ impl Core {
             self.settle_front(context, rest);
         }
         let dropped = scanner.drop_front(rest.len());
-        self.stream(context, &rest[..dropped]);
+        self.stream(&rest[..dropped]);
         dropped
     }
 
-    fn stream(&mut self, _context: &Context<'_>, bytes: &[u8]) {
+    fn stream(&mut self, bytes: &[u8]) {
         self.out.extend(bytes);
     }
 
@@ -228,22 +242,22 @@ impl Core {
         }
         let note = std::mem::replace(note, Note::None);
         let mut whole = reply.take().unwrap_or_default();
-        let is_info = matches!(note, Note::Info);
         self.upstream.expected.pop_front();
-        self.settle(context, note, sequence, frame);
         let is_front = at == 0;
+        let is_info = matches!(note, Note::Info);
+        let parts = self.settle(context, note, sequence, frame);
         let out = if is_front && whole.is_empty() { &mut self.out } else { &mut whole };
-        if is_info {
-            out.append(|out| with_section(frame, &context.host.info(), out));
-        } else {
-            out.extend(frame);
+        match parts {
+            Some(parts) => parts.write(frame, out),
+            None if is_info => out.append(|out| with_section(frame, &context.host.info(), out)),
+            None => out.extend(frame),
         }
         if is_front {
             self.out.extend_output(whole);
             self.slots.pop_front();
             self.first += 1;
-        } else if let Some(slot) = self.slots.get_mut(at) {
-            *slot = Slot::Output(whole);
+        } else {
+            self.fill(at, whole);
         }
     }
 
@@ -292,7 +306,13 @@ impl Core {
         self.upstream.expected.pop_front();
         self.opaque -= 1;
         let whole = reply.take().unwrap_or_default();
-        self.slots[at] = Slot::Output(whole);
+        self.fill(at, whole);
+    }
+
+    /// The reply of a slot is known.
+    pub(super) fn fill(&mut self, at: usize, reply: Output) {
+        self.held += reply.len();
+        self.slots[at] = Slot::Output(reply);
     }
 
     /// The upstream does not accept the proxy's own login or database.
@@ -341,6 +361,7 @@ impl Core {
     fn drop_slots(&mut self) {
         self.first += self.slots.len() as u64;
         self.slots.clear();
+        self.held = 0;
         self.reading.clear();
         self.passing.clear();
         self.wanted.clear();
@@ -349,8 +370,9 @@ impl Core {
     }
 
     /// Passes on what the front slots hold.
-    pub(crate) fn advance(&mut self, context: &Context<'_>) {
+    pub(crate) fn advance(&mut self) {
         while let Some(front) = self.slots.front_mut() {
+            self.held -= front.held();
             match front {
                 Slot::Output(output) => {
                     let output = std::mem::take(output);
@@ -365,7 +387,6 @@ impl Core {
         if self.ending == Ending::AfterReplies && self.slots.is_empty() {
             self.ending = Ending::AfterOutput;
         }
-        let _ = context;
     }
 }
 

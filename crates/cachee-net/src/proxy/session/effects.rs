@@ -1,6 +1,7 @@
 //! What commands change: in the L1, and in the connection itself.
 
 use super::answers::Note;
+use super::reads::Parts;
 use super::state::{Special, behind, special};
 use super::{Command, Core, Ending};
 use crate::cacheable::cacheable;
@@ -348,7 +349,7 @@ impl Core {
         note: Note,
         sequence: u64,
         frame: &[u8],
-    ) {
+    ) -> Option<Box<Parts>> {
         if note.is_opaque() {
             self.opaque -= 1;
         }
@@ -364,6 +365,13 @@ impl Core {
                     store.invalidate(key_hash);
                 }
                 self.forget_passing(&key_hashes);
+            }
+            Note::Parts(parts) => {
+                for &key_hash in &parts.key_hashes {
+                    store.invalidate(key_hash);
+                }
+                self.forget_passing(&parts.key_hashes);
+                return Some(parts);
             }
             Note::Waited(key_hashes) => {
                 for &key_hash in &key_hashes {
@@ -386,6 +394,7 @@ impl Core {
             Note::Change(change) => self.change(context, *change, sequence, frame),
             Note::Quit => self.ending = Ending::AfterOutput,
         }
+        None
     }
 
     /// No reply will come.

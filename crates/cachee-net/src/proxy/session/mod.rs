@@ -66,6 +66,8 @@ use state::{State, special};
 
 /// Bytes of commands waiting for the upstream beyond which no more are taken from the client.
 const UPSTREAM_BYTES_MAX: usize = 1 << 20;
+/// A command from here on is passed on in the buffer it came in.
+const PART_BYTES_MIN: usize = 256 << 10;
 /// An argument list up to this length needs no allocation.
 const WORDS_ON_STACK: usize = 16;
 /// How long after a refusal the L1 is asked for a link again.
@@ -141,6 +143,8 @@ pub(crate) struct Core {
     slots: VecDeque<Slot>,
     /// The sequence of the first slot.
     first: u64,
+    /// Bytes of replies that wait in slots for those before them.
+    held: usize,
     state: State,
     /// The transaction being queued.
     multi: Option<Box<effects::Transaction>>,
@@ -177,6 +181,7 @@ impl Session {
                 router: None,
                 slots: VecDeque::new(),
                 first: 0,
+                held: 0,
                 state: State { login: login.cloned(), db, ..State::default() },
                 multi: None,
                 feed: None,
@@ -202,7 +207,7 @@ impl Session {
     pub(crate) fn take_bytes(&mut self, context: &Context<'_>, bytes: &[u8]) {
         context.counters.bytes_in.add(bytes.len() as u64);
         if self.inbound.is_empty() {
-            let taken = self.run(context, bytes);
+            let taken = self.run(context, bytes, None);
             self.inbound.extend_from_slice(&bytes[taken..]);
         } else {
             self.inbound.extend_from_slice(bytes);
@@ -217,15 +222,31 @@ impl Session {
             return;
         }
         let mut buffer = std::mem::take(&mut self.inbound);
-        let taken = self.run(context, &buffer);
+        let taken = if buffer.len() < PART_BYTES_MIN {
+            self.run(context, &buffer, None)
+        } else {
+            let shared = Arc::new(buffer);
+            let taken = self.run(context, &shared, Some(&shared));
+            match Arc::try_unwrap(shared) {
+                Ok(whole) => buffer = whole,
+                Err(shared) => return self.inbound.extend_from_slice(&shared[taken..]),
+            }
+            taken
+        };
         if taken < buffer.len() {
             buffer.drain(..taken);
             self.inbound = buffer;
         }
     }
 
-    /// Takes as many commands as there are and may be taken; how many bytes they had.
-    fn run(&mut self, context: &Context<'_>, buffer: &[u8]) -> usize {
+    /// Takes as many commands as there are and may be taken; how many bytes they had. `shared` is
+    /// the same buffer, if parts of it may be kept.
+    fn run(
+        &mut self,
+        context: &Context<'_>,
+        buffer: &[u8],
+        shared: Option<&Arc<Vec<u8>>>,
+    ) -> usize {
         let limits = self.core.request_limits(context);
         let mut at = 0;
         self.lacks_bytes = false;
@@ -242,8 +263,9 @@ impl Session {
                 Parsed::Nothing { consumed } => at += consumed,
                 Parsed::Command { consumed } => {
                     // One that has to wait is found again by the next parse.
-                    let command = &buffer[at..at + consumed];
-                    if !self.core.command(context, &self.parser, command) {
+                    let bytes = &buffer[at..at + consumed];
+                    let source = shared.map(|shared| (shared, at));
+                    if !self.core.command(context, &self.parser, bytes, source) {
                         self.stalled_at = Some(self.core.progress());
                         break;
                     }
@@ -320,16 +342,19 @@ impl Core {
         (self.first, self.reading.len())
     }
 
-    /// No room for replies: nothing more is to be read from the upstream.
+    /// No room for replies: nothing more is to be read from the upstream, unless what comes next
+    /// is what the others wait for.
     pub(crate) fn is_output_full(&self, context: &Context<'_>) -> bool {
-        self.out.len() >= context.limits.output_buffer_bytes
+        let most = context.limits.output_buffer_bytes;
+        let is_next = matches!(self.slots.front(), Some(Slot::Upstream { .. }));
+        self.out.len() >= most || (self.held >= most && !is_next)
     }
 
     /// May more commands be taken?
     pub(crate) fn may_take(&self, context: &Context<'_>) -> bool {
         self.ending == Ending::Open
             && self.slots.len() < context.limits.pipeline
-            && self.out.len() < context.limits.output_buffer_bytes
+            && self.out.len() + self.held < context.limits.output_buffer_bytes
             && self.upstream.out.len() < UPSTREAM_BYTES_MAX
             && self.router.as_ref().is_none_or(|router| router.may_take())
     }
@@ -359,17 +384,23 @@ impl Core {
 
     /// Takes one command; false when it has to wait for others.
     #[inline]
-    fn command(&mut self, context: &Context<'_>, parser: &RequestParser, bytes: &[u8]) -> bool {
+    fn command(
+        &mut self,
+        context: &Context<'_>,
+        parser: &RequestParser,
+        bytes: &[u8],
+        source: Option<(&Arc<Vec<u8>>, usize)>,
+    ) -> bool {
         let count = parser.arg_count();
         if count <= WORDS_ON_STACK {
             let mut words: [&[u8]; WORDS_ON_STACK] = [&[]; WORDS_ON_STACK];
             for (word, arg) in words.iter_mut().zip(parser.args(bytes)) {
                 *word = arg;
             }
-            self.take(context, &Command { words: &words[..count], bytes, parser })
+            self.take(context, &Command { words: &words[..count], bytes, parser, source })
         } else {
             let words: Vec<&[u8]> = parser.args(bytes).collect();
-            self.take(context, &Command { words: &words, bytes, parser })
+            self.take(context, &Command { words: &words, bytes, parser, source })
         }
     }
 
@@ -426,7 +457,7 @@ impl Core {
         self.open_upstream(context);
         context.counters.forwarded.add(1);
         self.upstream.expected.push_back(expected);
-        self.upstream.out.append(|out| command.write(out));
+        command.pass_on(&mut self.upstream.out);
     }
 
     /// Asks for the connection, which begins with the proxy's own login and database.
@@ -456,6 +487,7 @@ impl Core {
     }
 
     fn push(&mut self, slot: Slot) -> u64 {
+        self.held += slot.held();
         if let Slot::Upstream { note, .. } = &slot {
             self.opaque += usize::from(note.is_opaque());
             note.add_reads(&mut self.passing);
@@ -502,6 +534,8 @@ pub(crate) struct Command<'a> {
     /// As it was sent.
     bytes: &'a [u8],
     parser: &'a RequestParser,
+    /// The buffer they are in, and where, if it may be kept.
+    source: Option<(&'a Arc<Vec<u8>>, usize)>,
 }
 
 impl Command<'_> {
@@ -512,6 +546,18 @@ impl Command<'_> {
             encode_command(self.words, out);
         } else {
             out.extend_from_slice(self.bytes);
+        }
+    }
+
+    /// The same, a large one without copying.
+    fn pass_on(&self, out: &mut Output) {
+        match self.source {
+            Some((buffer, at))
+                if self.bytes.len() >= PART_BYTES_MIN && !self.parser.is_inline() =>
+            {
+                out.extend_part(buffer, at..at + self.bytes.len());
+            }
+            _ => out.append(|out| self.write(out)),
         }
     }
 }

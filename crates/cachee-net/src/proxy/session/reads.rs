@@ -12,6 +12,7 @@ use crate::proxy::config::Mode;
 use crate::proxy::host::{Context, Feed};
 use crate::proxy::output::Output;
 use crate::proxy::resp2::write_resp2;
+use crate::resp::{Reader, Scan, Scanner, encode_command};
 
 /// A read the L1 could not answer, to be handed to the link.
 pub(super) struct Wanted {
@@ -66,11 +67,32 @@ pub(super) struct ReadSlot {
 /// A read of many keys, some of them asked of the link.
 pub(super) struct KeysSlot {
     pub(super) parts: Vec<Option<Arc<[u8]>>>,
-    /// Parts to come.
+    /// Parts that the link has yet to answer.
     pub(super) left: usize,
     pub(super) is_resp3: bool,
     pub(super) key_hashes: Box<[u64]>,
     pub(super) command: Vec<u8>,
+}
+
+/// A read of many keys of which the client's own connection is asked for some.
+#[derive(Debug)]
+pub(super) struct Parts {
+    parts: Vec<Option<Arc<[u8]>>>,
+    is_resp3: bool,
+    /// Of those that are not here.
+    pub(super) key_hashes: Box<[u64]>,
+}
+
+impl Parts {
+    /// The whole reply, with the others out of `frame`; an error is the reply to the whole.
+    pub(super) fn write(&self, frame: &[u8], out: &mut Output) {
+        let missing = self.parts.iter().filter(|part| part.is_none()).count();
+        let head = format!("*{missing}\r\n");
+        match frame.strip_prefix(head.as_bytes()) {
+            Some(others) => write_parts(&self.parts, others, self.is_resp3, out),
+            None => out.extend(frame),
+        }
+    }
 }
 
 impl Core {
@@ -151,44 +173,49 @@ impl Core {
         let get: [&[u8]; 2] = [b"GET", b""];
         let Some(found) = cacheable(&get) else { unreachable!("GET is cacheable") };
         let form = Form { is_resp3: self.state.is_resp3, found, arg_count: 2 };
-        let is_served = keys.iter().all(|key| self.may_serve(context, key, form));
-        if !is_served || context.mode == Mode::Observe {
+        let is_served: Vec<bool> =
+            keys.iter().map(|key| self.may_serve(context, key, form)).collect();
+        if context.mode == Mode::Observe || !is_served.contains(&true) {
             return self.bypass_keys(context, command, key_hashes);
         }
         let feed = self.feed.as_ref();
         let common = feed.and_then(|feed| feed.open_scope(context.now_ms));
-        let mut parts: Vec<Option<Arc<[u8]>>> = Vec::with_capacity(keys.len());
-        for (key, &key_hash) in keys.iter().zip(&key_hashes) {
+        let find = |(at, key): (usize, &&[u8])| {
             let scope = common.or_else(|| feed.and_then(|feed| feed.scope_of(key, context.now_ms)));
-            parts.push(scope.and_then(|scope| {
-                let id = EntryRef { scope, shape: found.shape, key, args: &[], key_hash };
-                store.with_hit(&id, context.now_ms, |reply, _| Arc::clone(&reply.0))
-            }));
-        }
-        let left = parts.iter().filter(|part| part.is_none()).count();
-        context.counters.hits.add((parts.len() - left) as u64);
+            let scope = scope.filter(|_| is_served[at])?;
+            let key_hash = key_hashes[at];
+            let id = EntryRef { scope, shape: found.shape, key, args: &[], key_hash };
+            store.with_hit(&id, context.now_ms, |reply, _| Arc::clone(&reply.0))
+        };
+        let parts: Vec<Option<Arc<[u8]>>> = keys.iter().enumerate().map(find).collect();
         let is_resp3 = self.state.is_resp3;
-        if left == 0 {
+        let missing = parts.iter().filter(|part| part.is_none()).count();
+        context.counters.hits.add((parts.len() - missing) as u64);
+        if missing == 0 {
             let mut aside = Output::default();
             let out = if self.slots.is_empty() { &mut self.out } else { &mut aside };
-            write_parts(&parts, is_resp3, out);
+            write_parts(&parts, &[], is_resp3, out);
             if !aside.is_empty() {
                 self.push(Slot::Output(aside));
             }
             return;
         }
-        context.counters.misses.add(left as u64);
-        let missing: Vec<usize> = (0..parts.len()).filter(|&at| parts[at].is_none()).collect();
+        let wanted: Vec<usize> =
+            (0..parts.len()).filter(|&at| parts[at].is_none() && is_served[at]).collect();
+        context.counters.misses.add(wanted.len() as u64);
         let mut encoded = Vec::new();
         command.write(&mut encoded);
-        let slot =
-            KeysSlot { parts, left, is_resp3, key_hashes: key_hashes.clone(), command: encoded };
-        let sequence = self.push(Slot::Keys(Box::new(slot)));
-        // All of them: one part refused, and the whole is read anew, later.
+        // All of them: those that the link does not answer are read later.
         self.reading.extend_from_slice(&key_hashes);
-        for at in missing {
+        let hashes = key_hashes.clone();
+        let slot = KeysSlot { parts, left: wanted.len(), is_resp3, key_hashes, command: encoded };
+        let sequence = self.push(Slot::Keys(Box::new(slot)));
+        if wanted.is_empty() {
+            self.end_keys(context, self.slots.len() - 1);
+        }
+        for at in wanted {
             let words: [&[u8]; 2] = [b"GET", keys[at]];
-            let part = Wanted::new(sequence, at as u32, found.shape, key_hashes[at], &words);
+            let part = Wanted::new(sequence, at as u32, found.shape, hashes[at], &words);
             self.wanted.push(part);
         }
     }
@@ -339,8 +366,7 @@ impl Core {
         if let Outcome::Reply(frame) = &end
             && slot.form.write(frame, &mut aside)
         {
-            self.slots[at] = Slot::Output(aside);
-            return;
+            return self.fill(at, aside);
         }
         self.carry(context, at, slot.command, Note::Read(slot.key_hash));
     }
@@ -351,22 +377,41 @@ impl Core {
         if let Outcome::Reply(frame) = end {
             slot.parts[part] = Some(frame);
         }
-        if slot.left > 0 {
-            return;
+        if slot.left == 0 {
+            self.end_keys(context, at);
         }
+    }
+
+    /// The link has answered what it will: the client's own connection is asked for the others
+    /// (of another type, written just now, never cached), and for them alone, since what it
+    /// answers is dropped from the L1.
+    fn end_keys(&mut self, context: &Context<'_>, at: usize) {
         let Slot::Keys(slot) =
             std::mem::replace(&mut self.slots[at], Slot::Output(Output::default()))
         else {
             return;
         };
-        slot.key_hashes.iter().for_each(|&key_hash| self.forget_reading(key_hash));
-        // One part refused (a value of another type, say): the server answers the whole.
-        if slot.parts.iter().any(Option::is_none) {
-            return self.carry(context, at, slot.command, Note::Reads(slot.key_hashes));
+        let KeysSlot { parts, is_resp3, key_hashes, command, .. } = *slot;
+        key_hashes.iter().for_each(|&key_hash| self.forget_reading(key_hash));
+        let missing: Vec<usize> = (0..parts.len()).filter(|&at| parts[at].is_none()).collect();
+        if missing.is_empty() {
+            let mut aside = Output::default();
+            write_parts(&parts, &[], is_resp3, &mut aside);
+            return self.fill(at, aside);
         }
-        let mut aside = Output::default();
-        write_parts(&slot.parts, slot.is_resp3, &mut aside);
-        self.slots[at] = Slot::Output(aside);
+        if missing.len() == parts.len() {
+            return self.carry(context, at, command, Note::Reads(key_hashes));
+        }
+        let mut reader = Reader::new(&command);
+        let count = reader.elements().unwrap_or(0);
+        let words: Vec<&[u8]> = (0..count).map_while(|_| reader.string()).collect();
+        let mut rest: Vec<&[u8]> = vec![words[0]];
+        rest.extend(missing.iter().map(|&at| words[at + 1]));
+        let mut encoded = Vec::new();
+        encode_command(&rest, &mut encoded);
+        let key_hashes = missing.iter().map(|&at| key_hashes[at]).collect();
+        let note = Note::Parts(Box::new(Parts { parts, is_resp3, key_hashes }));
+        self.carry(context, at, encoded, note);
     }
 
     /// A read that the link gave back goes to the client's own connection after all.
@@ -415,14 +460,18 @@ impl Core {
     }
 }
 
-/// An array of replies to `GET`.
-fn write_parts(parts: &[Option<Arc<[u8]>>], is_resp3: bool, out: &mut Output) {
+/// An array of replies to `GET`; those that are not here are the `others`, in their order.
+fn write_parts(parts: &[Option<Arc<[u8]>>], mut others: &[u8], is_resp3: bool, out: &mut Output) {
     out.append(|out| out.extend_from_slice(format!("*{}\r\n", parts.len()).as_bytes()));
-    for frame in parts.iter().flatten() {
-        if frame[0] == b'_' && !is_resp3 {
-            out.extend(b"$-1\r\n");
-        } else {
-            out.extend_shared(frame);
+    for part in parts {
+        match part {
+            Some(frame) if frame[0] == b'_' && !is_resp3 => out.extend(b"$-1\r\n"),
+            Some(frame) => out.extend_shared(frame),
+            None => {
+                let Ok(Scan::Complete(length)) = Scanner::for_pipe().scan(others) else { return };
+                out.extend(&others[..length]);
+                others = &others[length..];
+            }
         }
     }
 }

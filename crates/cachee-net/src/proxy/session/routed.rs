@@ -86,7 +86,7 @@ impl Core {
     /// Passes on what the router has.
     pub(crate) fn take_routed(&mut self, context: &Context<'_>) {
         if self.router.is_none() {
-            return self.advance(context);
+            return self.advance();
         }
         while self.ending != Ending::AfterOutput
             && let Some(router) = &mut self.router
@@ -97,9 +97,9 @@ impl Core {
                 Ready::Push(frame) => self.take_push(context, &frame),
             }
             // A push that follows must not overtake what is known by now.
-            self.advance(context);
+            self.advance();
         }
-        self.advance(context);
+        self.advance();
         let failure = self.router.as_mut().and_then(|router| router.failure.take());
         match failure {
             Some(Failure::Refused(reason)) => self.fail(context, &reason),

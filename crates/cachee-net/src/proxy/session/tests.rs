@@ -105,6 +105,46 @@ fn what_ends_as_soon_as_it_is_asked_holds_nobody_up() {
 }
 
 #[test]
+fn a_large_command_is_passed_on_as_it_came() {
+    let mut rig = rig();
+    let large = "x".repeat(300 << 10);
+    let mut bytes = Vec::new();
+    for words in [["SET", "k", &large], ["SET", "j", "1"], ["SET", "h", &large]] {
+        encode_command(&words.map(str::as_bytes), &mut bytes);
+    }
+    bytes.extend_from_slice(b"*2\r\n$4\r\nECHO\r\n");
+    for piece in bytes.chunks(64 << 10) {
+        rig.take_bytes(piece);
+    }
+    rig.take_bytes(b"$1\r\na\r\n");
+    let expected = [
+        format!("SET k {large}"),
+        "SET j 1".to_owned(),
+        format!("SET h {large}"),
+        "ECHO a".to_owned(),
+    ];
+    assert!(rig.sent() == expected);
+}
+
+#[test]
+fn replies_that_wait_for_others_are_under_the_ceiling_too() {
+    let mut rig = Rig::new(None, 0, Limits { output_buffer_bytes: 1_000, ..Limits::default() });
+    let large = format!("$2000\r\n{}\r\n", "x".repeat(2_000));
+    rig.send(&["GET k", "ECHO a"]);
+    rig.hear(&large);
+    assert!(rig.is_output_full() && !rig.wants_bytes() && rig.out().is_empty());
+    rig.reply("$1\r\n1\r\n");
+    assert!(rig.is_output_full(), "the client has yet to take them");
+    assert_eq!(rig.out(), format!("$1\r\n1\r\n{large}"));
+    assert!(!rig.is_output_full());
+    rig.hold(b"j", large.as_bytes());
+    rig.send(&["ECHO b", "GET j"]);
+    assert!(!rig.is_output_full() && !rig.wants_bytes(), "what they wait for is yet to be read");
+    rig.hear("$1\r\nb\r\n");
+    assert_eq!(rig.out(), format!("$1\r\nb\r\n{large}"));
+}
+
+#[test]
 fn a_write_waits_for_the_read_before_it() {
     let mut rig = rig();
     rig.send(&["GET k", "SET k 2", "ECHO a"]);
@@ -122,11 +162,38 @@ fn a_write_waits_for_the_whole_of_an_mget() {
     rig.send(&["MGET h k", "SET k 2"]);
     assert_eq!(rig.asked(), ["h", "k"]);
     rig.end_read(1, Outcome::Reply(Arc::from(&b"$1\r\n1\r\n"[..])));
-    assert!(rig.sent().is_empty(), "the other part may yet send the whole to the server");
+    assert!(rig.sent().is_empty(), "were the other part refused as well, the whole would be sent");
     rig.refuse();
-    assert_eq!(rig.sent(), ["MGET h k", "SET k 2"]);
-    rig.hear("*2\r\n$-1\r\n$1\r\n1\r\n+OK\r\n");
+    assert_eq!(rig.sent(), ["MGET h", "SET k 2"]);
+    rig.hear("*1\r\n$-1\r\n+OK\r\n");
     assert_eq!(rig.out(), "*2\r\n$-1\r\n$1\r\n1\r\n+OK\r\n");
+}
+
+#[test]
+fn an_mget_asks_for_what_is_missing_only() {
+    let mut rig = rig();
+    rig.hold(b"a", b"$1\r\n1\r\n");
+    rig.hold(b"b", b"_\r\n");
+    rig.send(&["MGET a b c d", "ECHO x"]);
+    assert_eq!(rig.asked(), ["c", "d"]);
+    rig.refuse();
+    rig.refuse();
+    assert_eq!(rig.sent(), ["ECHO x", "MGET c d"]);
+    rig.hear("$1\r\nx\r\n*2\r\n$-1\r\n$3\r\n\r\n.\r\n");
+    assert_eq!(rig.out(), "*4\r\n$1\r\n1\r\n$-1\r\n$-1\r\n$3\r\n\r\n.\r\n$1\r\nx\r\n");
+    rig.send(&["MGET a b"]);
+    assert_eq!(rig.out(), "*2\r\n$1\r\n1\r\n$-1\r\n", "what was not asked for is still held");
+    rig.send(&["MGET a c"]);
+    rig.refuse();
+    rig.hear("-NOPERM no\r\n");
+    assert_eq!((rig.sent(), rig.out()), (vec!["MGET c".to_owned()], "-NOPERM no\r\n".to_owned()));
+    // A read of `c` is unanswered on the client's own connection: its turn is behind that one.
+    rig.send(&["GET c"]);
+    rig.refuse();
+    rig.send(&["MGET a c"]);
+    assert_eq!((rig.sent(), rig.asked().len()), (vec!["GET c".to_owned(), "MGET c".to_owned()], 0));
+    rig.hear("$1\r\n5\r\n*1\r\n$1\r\n5\r\n");
+    assert_eq!(rig.out(), "$1\r\n5\r\n*2\r\n$1\r\n1\r\n$1\r\n5\r\n");
 }
 
 #[test]

@@ -7,10 +7,10 @@ use cachee_core::{Begin, EntryRef, Store, StoreConfig};
 use parking_lot::Mutex;
 
 use super::super::Session;
+use crate::admission::Admission;
 use crate::cacheable::cacheable;
 use crate::commands::CommandTable;
 use crate::link::{Outcome, Read, Request};
-use crate::proxy::admission::Admission;
 use crate::proxy::config::{Limits, Login, Mode};
 use crate::proxy::counters::Counters;
 use crate::proxy::host::{Context, Feed, Host, Identity, Ticket};
@@ -156,7 +156,7 @@ impl Rig {
 
     pub(in super::super) fn take_bytes(&mut self, bytes: &[u8]) {
         let context = context!(self);
-        self.session.core.advance(&context);
+        self.session.core.advance();
         self.session.resume(&context);
         self.session.take_bytes(&context, bytes);
         while self.session.has_commands() && self.session.core.may_take(&context) {

@@ -13,8 +13,8 @@ use super::mutation::Mutation;
 use super::random::Random;
 use super::rig::table;
 use super::server::Server;
+use crate::admission::Admission;
 use crate::link::BypassReason;
-use crate::proxy::admission::Admission;
 use crate::proxy::config::{Limits, Login, Mode};
 use crate::proxy::counters::Counters;
 use crate::proxy::host::{Context, Ticket};
@@ -213,7 +213,7 @@ impl World {
         let context = context!(self);
         let held = &mut self.clients[client];
         let session = &mut held.session;
-        session.core.advance(&context);
+        session.core.advance();
         session.resume(&context);
         if let Some(mutation) = self.mutation {
             mutation.tamper(session, &self.host.store);

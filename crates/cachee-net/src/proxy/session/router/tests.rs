@@ -5,8 +5,8 @@ use cachee_core::{Store, StoreConfig};
 use proptest::prelude::*;
 
 use super::*;
+use crate::admission::Admission;
 use crate::commands::CommandTable;
-use crate::proxy::admission::Admission;
 use crate::proxy::config::{Limits, Mode};
 use crate::proxy::counters::Counters;
 use crate::proxy::host::{Feed, Host, Identity};

@@ -1,8 +1,8 @@
 //! Which keys may be cached: what `include`, `exclude` and `overrides` say of one.
 //!
-//! The globs are those of the settings: `*` any bytes, `?` one byte, `[abc]` and `[a-z]` one of,
-//! `[^a]` (or `[!a]`) none of, `\` takes the next character as it is; anything else, an unclosed
-//! `[` too, is itself. Keys are matched as bytes, in full.
+//! The globs are the server's own (`KEYS`, ACL patterns): `*` any bytes, `?` one byte, `[abc]` and
+//! `[a-z]` one of, `[^a]` none of, `\` takes the next character as it is, between brackets too; a
+//! `[` that is not closed goes on to the end. Keys are matched as bytes, in full.
 //!
 //! A `*` takes the nearest place where what follows it fits, for good: the next `*` can make up
 //! for anything, so going back never helps, and a pattern of many stars costs what its longest
@@ -130,11 +130,11 @@ impl Unit {
         }
     }
 
-    /// What is between the brackets.
-    fn class(body: &[u8]) -> Self {
-        let (is_negated, mut members) = match body {
-            [b'^' | b'!', members @ ..] => (true, members),
-            _ => (false, body),
+    /// What is behind a `[`, and the rest of the pattern.
+    fn class(behind: &[u8]) -> (Self, &[u8]) {
+        let (is_negated, mut members) = match behind {
+            [b'^', members @ ..] => (true, members),
+            _ => (false, behind),
         };
         let mut bits = Box::new([0_u64; 4]);
         let mut add = |from: u8, to: u8| {
@@ -142,8 +142,14 @@ impl Unit {
                 bits[usize::from(byte >> 6)] |= 1 << (byte & 63);
             }
         };
-        loop {
+        let rest = loop {
             members = match *members {
+                [] => break members,
+                [b']', ref rest @ ..] => break rest,
+                [b'\\', one, ref rest @ ..] => {
+                    add(one, one);
+                    rest
+                }
                 [from, b'-', to, ref rest @ ..] => {
                     add(from, to);
                     rest
@@ -152,13 +158,12 @@ impl Unit {
                     add(one, one);
                     rest
                 }
-                [] => break,
             };
-        }
+        };
         if is_negated {
             bits.iter_mut().for_each(|word| *word = !*word);
         }
-        Self::Class(bits)
+        (Self::Class(bits), rest)
     }
 }
 
@@ -179,14 +184,11 @@ fn between_stars(pattern: &[u8]) -> Vec<Piece> {
                 rest = behind;
                 Unit::Byte(escaped)
             }
-            // A `]` right behind the `[` does not close it.
-            (b'[', _) => match behind.iter().skip(1).position(|&byte| byte == b']') {
-                Some(end) => {
-                    rest = &behind[end + 2..];
-                    Unit::class(&behind[..=end])
-                }
-                None => Unit::Byte(byte),
-            },
+            (b'[', _) => {
+                let (class, behind) = Unit::class(behind);
+                rest = behind;
+                class
+            }
             _ => Unit::Byte(byte),
         });
     }
@@ -240,7 +242,7 @@ mod tests {
 
     #[test]
     fn classes_and_escapes() {
-        let globs = of(&["flag:[ab]", "n[^0-9]", r"star\*", "open[x"], &[], &[]);
+        let globs = of(&["flag:[ab]", "n[^0-9]", r"star\*", "open[xy"], &[], &[]);
         for (key, expected) in [
             ("flag:a", true),
             ("flag:c", false),
@@ -248,26 +250,30 @@ mod tests {
             ("n1", false),
             ("star*", true),
             ("starx", false),
-            ("open[x", true),
+            ("openy", true),
+            ("open[x", false),
         ] {
             assert_eq!(globs.admits(key.as_bytes()), expected, "{key}");
         }
         for (glob, yes, no) in [
-            ("[]a]", "]a", "b"),
-            ("[a-]", "a-", "b"),
+            ("[a-c", "abc", "d-"),
+            ("[a-]", "]^_`a", "-"),
             ("[--/]", "-./", "a"),
             ("[z-a]", "amz", "A"),
             ("[a-cx-z]", "bcxy", "dw-"),
-            ("[!^]", "!a", "^"),
-            ("[^]", "a^", ""),
-            ("[\\a]", "\\a", "b"),
+            ("[!^]", "!^", "a"),
+            ("[^]", "a^]", ""),
+            ("[^", "a^]", ""),
+            ("[]", "", "[]"),
+            ("[", "", "["),
+            (r"[\]a]", "]a", r"\"),
+            (r"[a\-z]", "a-z", "m"),
             ("?", "a\n\0", ""),
         ] {
             let glob_of = of(&[glob], &[], &[]);
             assert!(yes.bytes().all(|byte| glob_of.admits(&[byte])), "{glob}");
             assert!(!no.bytes().any(|byte| glob_of.admits(&[byte])), "{glob}");
         }
-        assert!(of(&["[]"], &[], &[]).admits(b"[]"));
         assert!(of(&["a\\"], &[], &[]).admits(b"a\\"));
         assert!(of(&[""], &[], &[]).admits(b""));
         assert!(of(&["\u{e9}*"], &[], &[]).admits(b"\xc3\xa9\xff"));
