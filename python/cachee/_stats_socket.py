@@ -12,12 +12,14 @@ Off by default, because a library should not start threads unasked; `cachee run`
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +27,8 @@ from typing import Protocol
 from cachee._errors import ProcessNotFoundError
 
 ANSWER_TIMEOUT_S = 2.0
+EXHAUSTED_PAUSE_S = 0.05
+PASSING_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ECONNABORTED)
 ANSWER_BYTES_MAX = 4 * 1024**2
 
 
@@ -137,8 +141,11 @@ def _answer(listener: socket.socket) -> None:
     while True:
         try:
             connection, _ = listener.accept()
-        except OSError:
-            return
+        except OSError as error:
+            if error.errno not in PASSING_ERRNOS:
+                return
+            time.sleep(EXHAUSTED_PAUSE_S)
+            continue
         with connection, contextlib.suppress(OSError):
             connection.settimeout(ANSWER_TIMEOUT_S)
             take = _serving

@@ -2,7 +2,10 @@
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +83,37 @@ def test_what_the_server_refuses_is_refused_in_its_words(
             answers.append(_everything(client))
     assert answers[0] == answers[1]
     assert answers[0].startswith(b"-ERR Protocol error")
+
+
+def test_what_a_client_has_sent_before_it_went_is_executed(
+    front: Proxy, own_server: Server
+) -> None:
+    with contextlib.closing(_socket(front.port)) as client:
+        client.sendall(encode("CLIENT", "REPLY", "OFF") + encode("INCR", "n") * 1_000)
+    until(lambda: own_server.call("GET", "n") == b"1000", "all of them were executed")
+    own_server.call("XADD", "s", "1-1", "a", "b")
+    with contextlib.closing(_socket(front.port)) as client:
+        client.sendall(encode("SET", "q", "1") + encode("XREAD", "STREAMS", "s", "0"))
+        client.shutdown(socket.SHUT_WR)
+        assert _everything(client).startswith(b"+OK\r\n*1\r\n")
+
+
+def test_a_blocked_client_that_has_gone_takes_nothing(front: Proxy, own_server: Server) -> None:
+    with contextlib.closing(_socket(front.port)) as client:
+        client.sendall(encode("BLPOP", "l", "0") + encode("MONITOR"))
+        until(lambda: b"blocked_clients:1" in own_server.call("INFO", "clients"), "it is blocked")
+    until(lambda: front.stats()["clients"] == 0, "it is gone here")
+    until(lambda: b"blocked_clients:0" in own_server.call("INFO", "clients"), "and at the server")
+    assert own_server.call("RPUSH", "l", "x") == 1
+    assert own_server.call("LLEN", "l") == 1
+
+
+def test_a_file_that_is_no_socket_is_not_replaced(own_server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    command = [sys.executable, "-m", "cachee", "proxy", "--listen", f"unix:{path}"]
+    command += ["--upstream", f"redis://127.0.0.1:{own_server.port}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode != 0
+    assert str(path) in ended.stderr
+    assert path.read_text() == "data"

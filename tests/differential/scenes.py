@@ -69,7 +69,7 @@ def transaction(
         yield _single(other, [b"SET", key, choice.choice(pools.VALUES)])
     whole = [[b"MULTI"], *inside, end]
     if choice.random() < 0.2:
-        whole.insert(2, [choice.choice((b"MULTI", b"WATCH", b"GET", b"NOSUCH"))])
+        whole.insert(1, [choice.choice((b"MULTI", b"WATCH", b"GET", b"NOSUCH"))])
     if choice.random() < 0.5:
         yield Step(at, [*whole, [b"GET", key]])
     else:

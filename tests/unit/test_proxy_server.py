@@ -245,8 +245,8 @@ def test_lending_rights_to_other_machines_is_said(own, warned):
     ("soft", "hard", "clients", "asked_for"),
     [
         (50_000, 50_000, 10_000, None),
-        (1_024, 50_000, 10_000, 20_256),
-        (1_024, 4_096, 1_920, 4_096),
+        (1_024, 50_000, 10_000, 20_512),
+        (1_024, 4_096, 1_792, 4_096),
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 10_000, None),
         (64, 64, 1, 64),
     ],
@@ -263,6 +263,12 @@ def test_descriptors_for_as_many_clients_as_are_allowed(
     asked_for_clients = ProxySettings(max_clients=9_999)
     assert descriptors.fit(asked_for_clients, said.append).max_clients == min(clients, 9_999)
     assert len(said) == (clients < 9_999)
+
+
+def test_a_client_of_a_cluster_needs_more_descriptors(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8_512, 8_512))
+    own = ProxySettings(upstream="redis+cluster://h:7000")
+    assert descriptors.fit(own, lambda _: None).max_clients == 1_000
 
 
 def test_a_ready_line_without_an_admin_endpoint():

@@ -163,6 +163,11 @@ fn tracking(mode: &Tracking) -> Vec<Vec<u8>> {
     command
 }
 
+/// An error of which the next attempt may know nothing.
+pub(crate) fn is_passing(text: &[u8]) -> bool {
+    PASSING_ERRORS.iter().any(|passing| text.starts_with(passing.as_bytes()))
+}
+
 fn is_error(frame: &[u8]) -> bool {
     matches!(frame.first(), Some(b'-' | b'!'))
 }
@@ -171,7 +176,7 @@ fn expect_success(frame: &[u8], step: &str) -> Result<(), NetError> {
     let Some(Node::Error(text)) = Reader::new(frame).next() else { return Ok(()) };
     let text = String::from_utf8_lossy(text);
     let message = format!("{step}: {text}");
-    if PASSING_ERRORS.iter().any(|passing| text.starts_with(passing)) {
+    if is_passing(text.as_bytes()) {
         Err(NetError::Refused(message))
     } else {
         Err(NetError::Unsupported(message))

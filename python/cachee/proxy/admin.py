@@ -9,10 +9,12 @@ request is answered a connection, a connection lives for `REQUEST_TIMEOUT_S` at 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import socket
 import socketserver
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -25,6 +27,7 @@ from cachee.proxy.url import Admin
 
 CONNECTIONS_MAX = 16
 REQUEST_TIMEOUT_S = 5.0
+EXHAUSTED_PAUSE_S = 0.05
 
 BUSY = (
     b"HTTP/1.0 503 Service Unavailable\r\nConnection: close\r\n"
@@ -93,6 +96,15 @@ class _Server(ThreadingHTTPServer):
         # HTTPServer's own asks the name server for the host's full name, which may take seconds.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def get_request(self) -> Any:
+        try:
+            return super().get_request()
+        except OSError as error:
+            # Who waits to be accepted stays readable: this loop would do nothing else.
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                time.sleep(EXHAUSTED_PAUSE_S)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):

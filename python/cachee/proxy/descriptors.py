@@ -1,4 +1,7 @@
-"""Enough file descriptors for as many clients as are allowed: two each, one to either side.
+"""Enough file descriptors for as many clients as are allowed.
+
+Two each, one to either side; in front of a cluster one for each primary besides, and how many there
+are is not known yet.
 
 A server that has run out of descriptors can neither accept nor refuse. So the process asks for as
 many as `max_clients` needs, which it may up to the hard limit, and allows fewer clients where that
@@ -14,14 +17,18 @@ from dataclasses import replace
 from cachee._proxy_settings import ProxySettings
 
 DESCRIPTORS_A_CLIENT = 2
-DESCRIPTORS_OF_OURS = 256
+DESCRIPTORS_A_CLIENT_OF_A_CLUSTER = 8
+# 64 links of four, listeners, event loops, the admin endpoint.
+DESCRIPTORS_OF_OURS = 512
 
 __all__ = ["fit"]
 
 
 def fit(own: ProxySettings, say: Callable[[str], None]) -> ProxySettings:
     """The settings with as many clients as there can be descriptors for."""
-    needed = own.max_clients * DESCRIPTORS_A_CLIENT + DESCRIPTORS_OF_OURS
+    is_cluster = "+cluster://" in own.upstream
+    each = DESCRIPTORS_A_CLIENT_OF_A_CLUSTER if is_cluster else DESCRIPTORS_A_CLIENT
+    needed = own.max_clients * each + DESCRIPTORS_OF_OURS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return own
@@ -30,7 +37,7 @@ def fit(own: ProxySettings, say: Callable[[str], None]) -> ProxySettings:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError):
         wanted = soft
-    clients = max(1, (wanted - DESCRIPTORS_OF_OURS) // DESCRIPTORS_A_CLIENT)
+    clients = max(1, (wanted - DESCRIPTORS_OF_OURS) // each)
     if clients >= own.max_clients:
         return own
     if own.max_clients != ProxySettings().max_clients:

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustls::ServerConfig;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::config::ListenAddress;
 use super::inbox::Message;
@@ -21,6 +22,8 @@ use crate::transport::{Transport, resolve};
 
 const BACKLOG: i32 = 1_024;
 const WAKE: Token = Token(usize::MAX);
+/// The server's own default.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(300);
 /// Without descriptors nothing can be accepted; the next try waits this long.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// In the server's own words.
@@ -51,9 +54,14 @@ impl Listener {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         let place = SockAddr::unix(path)?;
         if let Err(error) = socket.bind(&place) {
-            // A file that nobody listens on is what a killed process leaves behind.
-            let is_left = error.kind() == io::ErrorKind::AddrInUse
-                && Socket::new(Domain::UNIX, Type::STREAM, None)?.connect(&place).is_err();
+            // A socket that nobody listens on is what a killed process leaves behind.
+            let is_socket =
+                std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+            let is_left = is_socket
+                && error.kind() == io::ErrorKind::AddrInUse
+                && Socket::new(Domain::UNIX, Type::STREAM, None)?
+                    .connect(&place)
+                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
             if !is_left {
                 return Err(error.into());
             }
@@ -100,6 +108,8 @@ impl Listener {
         let (socket, _) = self.socket.accept()?;
         if self.path.is_none() {
             socket.set_tcp_nodelay(true)?;
+            // A peer that has vanished without a word gives its place back, as at the server.
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE))?;
         }
         Ok(socket)
     }

@@ -22,6 +22,8 @@ enum Node {
 #[derive(Default)]
 pub(crate) struct Nodes {
     sockets: Vec<(Node, bool)>,
+    /// Whose other side has closed.
+    hung_up: Vec<bool>,
 }
 
 /// What an event loop gives for a turn.
@@ -41,7 +43,11 @@ impl Nodes {
         session: &mut Session,
         number: usize,
         is_readable: bool,
+        is_hung_up: bool,
     ) {
+        if let Some(hung_up) = self.hung_up.get_mut(number) {
+            *hung_up |= is_hung_up;
+        }
         let Some((node, readable)) = self.sockets.get_mut(number) else { return };
         *readable |= is_readable;
         if !matches!(node, Node::Connecting { .. }) {
@@ -80,11 +86,15 @@ impl Nodes {
             let Some(connection) = router.connections.get(number) else { break };
             if self.sockets.len() <= number {
                 self.sockets.push((Node::None, false));
+                self.hung_up.push(false);
             }
             if connection.is_wanted && matches!(self.sockets[number].0, Node::None) {
                 self.connect(turn, session, number, 0, None);
             }
             self.read(turn, session, number, buffer, budget);
+        }
+        // Behind all reading: what one node answers may send something to any other.
+        for number in 0..self.sockets.len() {
             self.flush(session, number, pool);
         }
         before != *budget
@@ -108,7 +118,9 @@ impl Nodes {
             let error = match transport.read(buffer) {
                 Ok(bytes) if bytes > 0 => {
                     *budget = budget.saturating_sub(bytes);
-                    *is_readable = bytes == buffer.len() || transport.buffers_above_socket();
+                    *is_readable = bytes == buffer.len()
+                        || transport.buffers_above_socket()
+                        || self.hung_up[number];
                     session.core.take_node_bytes(context, number, &buffer[..bytes]);
                     continue;
                 }
@@ -159,6 +171,7 @@ impl Nodes {
         match begun {
             Ok(transport) => {
                 let deadline_ms = turn.context.now_ms + turn.shared.config.link.connect_timeout_ms;
+                self.hung_up[number] = false;
                 self.sockets[number] =
                     (Node::Connecting { transport, attempt, deadline_ms }, false);
             }
@@ -193,8 +206,17 @@ impl Nodes {
     }
 
     /// Something can be read at once.
-    pub(crate) fn has_more(&self) -> bool {
-        self.sockets.iter().any(|(node, readable)| *readable && matches!(node, Node::Open(_)))
+    pub(crate) fn has_more(&self, session: &Session) -> bool {
+        let is_missing = |number: usize| {
+            self.sockets.get(number).is_none_or(|(node, _)| matches!(node, Node::None))
+        };
+        let router = session.core.router.as_ref();
+        let mut wanted = router.iter().flat_map(|router| router.connections.iter().enumerate());
+        wanted.any(|(number, each)| each.is_wanted && is_missing(number))
+            || self
+                .sockets
+                .iter()
+                .any(|(node, readable)| *readable && matches!(node, Node::Open(_)))
     }
 
     pub(crate) fn close(&self, poll: &Poll) {

@@ -39,6 +39,8 @@ pub(crate) struct Output {
     /// Bytes of the first chunk that are gone already.
     sent: usize,
     len: usize,
+    /// The transport may hold bytes that the socket has not taken.
+    is_held: bool,
 }
 
 impl Output {
@@ -48,7 +50,7 @@ impl Output {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len == 0 && !self.is_held
     }
 
     /// Lets `write` append to the last buffer.
@@ -115,6 +117,10 @@ impl Output {
         pool: &mut Pool,
         written: &mut u64,
     ) -> io::Result<bool> {
+        if std::mem::take(&mut self.is_held) && transport.write(&[])?.is_blocked {
+            self.is_held = true;
+            return Ok(false);
+        }
         while let Some(chunk) = self.chunks.front() {
             let bytes = &chunk.bytes()[self.sent..];
             let done = if bytes.is_empty() {
@@ -132,6 +138,7 @@ impl Output {
                 }
             }
             if done.is_blocked {
+                self.is_held = true;
                 return Ok(false);
             }
         }

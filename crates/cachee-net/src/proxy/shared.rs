@@ -277,8 +277,13 @@ impl Shared {
         if links.len() >= LINKS_MAX {
             let unused = links.iter().find(|(_, feed)| Arc::strong_count(feed) == 1);
             let unused = unused.map(|(who, _)| who.clone())?;
+            // Its end is waited for elsewhere: every event loop comes by here.
             if let Some(feed) = links.remove(&unused) {
-                feed.link.close();
+                let closing = Arc::clone(&feed);
+                let closer = std::thread::Builder::new().name("cachee-close".to_owned());
+                if closer.spawn(move || closing.link.close()).is_err() {
+                    feed.link.close();
+                }
             }
         }
         let known = self.link_config();

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::config::Login;
 use super::shared::Shared;
 use super::topology::Address;
-use super::topology::slots::SlotMap;
+use super::topology::slots::{SLOTS, SlotMap};
 use super::watch::{ask, log_in};
 use crate::clock;
 use crate::commands::CommandTable;
@@ -109,8 +109,7 @@ impl Survey {
         Err(last)
     }
 
-    /// The slots that primaries are giving away. One that does not answer is not served from
-    /// either: its link has no proofs.
+    /// The slots that primaries are giving away; of one that does not say, all.
     fn migrating(&mut self, shared: &Shared, map: &SlotMap) -> Vec<u16> {
         let primaries: Vec<Address> = map
             .serving_from(0)
@@ -119,11 +118,13 @@ impl Survey {
         self.nodes.retain(|address, _| primaries.contains(address));
         let mut found = Vec::new();
         for address in &primaries {
-            if self.silent_ms.contains_key(address) {
-                continue;
-            }
-            if let Ok(frame) = self.ask(shared, address, &[b"CLUSTER", b"NODES"]) {
-                found.extend(given_away(&frame));
+            let is_silent = self.silent_ms.contains_key(address);
+            let answer = (!is_silent)
+                .then(|| self.ask(shared, address, &[b"CLUSTER", b"NODES"]).ok())
+                .flatten();
+            match answer.as_deref().and_then(given_away) {
+                Some(slots) => found.extend(slots),
+                None => found.extend((0..SLOTS).filter(|&slot| map.primary(slot) == Some(address))),
             }
         }
         found.sort_unstable();
@@ -182,12 +183,13 @@ fn connect(
     Ok(transport)
 }
 
-/// Slots that the node which answers is giving away: `[815->-id]` in its own line.
-fn given_away(frame: &[u8]) -> Vec<u16> {
-    let text = Reader::new(frame).string().map(String::from_utf8_lossy).unwrap_or_default();
-    let own = text.lines().find(|line| line.contains("myself"));
-    let words = own.into_iter().flat_map(|line| line.split(' '));
-    words.filter_map(|word| word.strip_prefix('[')?.split_once("->-")?.0.parse().ok()).collect()
+/// Slots that the node which answers is giving away: `[815->-id]` in its own line. None when that
+/// is not what it answers (it may not be asked, it is loading).
+fn given_away(frame: &[u8]) -> Option<Vec<u16>> {
+    let text = String::from_utf8_lossy(Reader::new(frame).string()?);
+    let own = text.lines().find(|line| line.contains("myself"))?;
+    let slot = |word: &str| word.strip_prefix('[')?.split_once("->-")?.0.parse().ok();
+    Some(own.split(' ').filter_map(slot).collect())
 }
 
 #[cfg(test)]
@@ -199,7 +201,7 @@ mod tests {
         let text = "a 127.0.0.1:1@2 master - 0 1 1 connected 7-9 [9->-b]\n\
                     b 127.0.0.1:3@4 myself,master - 0 0 2 connected 0-6 [5->-a] [6->-a] [8-<-a]\n";
         let frame = format!("${}\r\n{text}\r\n", text.len());
-        assert_eq!(given_away(frame.as_bytes()), [5, 6]);
-        assert!(given_away(b"-ERR no\r\n").is_empty());
+        assert_eq!(given_away(frame.as_bytes()), Some(vec![5, 6]));
+        assert_eq!(given_away(b"-ERR no\r\n"), None);
     }
 }

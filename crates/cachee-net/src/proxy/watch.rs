@@ -16,14 +16,15 @@ use super::cluster::Cluster;
 use super::config::{Login, Topology};
 use super::host::{Host, Identity};
 use super::primary::{Follower, Heard};
-use super::shared::Shared;
+use super::shared::{LinkFeed, Shared};
 use super::survey::Survey;
 use super::topology::Address;
 use super::topology::sentinel::{ROLE_QUESTION, is_replica};
 use crate::clock;
 use crate::config::LinkConfig;
 use crate::error::NetError;
-use crate::handshake::Talk;
+use crate::handshake::{Talk, is_passing};
+use crate::link::LinkStatus;
 use crate::resp::command_bytes;
 use crate::transport::{self, Transport};
 
@@ -40,6 +41,7 @@ const VIEW_PAUSE: Duration = Duration::from_millis(15);
 /// While a sentinel is listened to: how soon the end of the proxy is noticed.
 const LISTENING_INTERVAL: Duration = Duration::from_millis(100);
 /// Sweeping and learning need no connection.
+const RESOLVE_MS: u64 = 3_000;
 const ANSWER_MS: u64 = 1_000;
 
 /// The watching thread.
@@ -55,6 +57,7 @@ pub(crate) struct Watch {
     /// May `ACL LIST` be asked?
     may_list: bool,
     proven_ms: u64,
+    resolved_ms: u64,
 }
 
 /// Ends a thread that pauses on it.
@@ -113,6 +116,7 @@ impl Watch {
             rules: None,
             may_list: true,
             proven_ms: clock::now_ms(),
+            resolved_ms: 0,
         };
         (watch, stop)
     }
@@ -125,7 +129,11 @@ impl Watch {
             }
             self.shared.is_ready.store(is_ready, Ordering::Release);
             let knows_commands = self.shared.learn_commands();
-            let is_settled = is_ready && (knows_commands || self.shared.links().is_empty());
+            let is_connecting =
+                |feed: &LinkFeed| matches!(feed.link.status(), LinkStatus::Connecting);
+            let is_settled = is_ready
+                && (knows_commands
+                    || !self.shared.links().iter().any(|(_, feed)| is_connecting(feed)));
             self.pause(match (is_ready, is_settled) {
                 (false, _) => ABSENT_INTERVAL,
                 (true, false) => EAGER_INTERVAL,
@@ -184,15 +192,35 @@ impl Watch {
             self.proven_ms = 0;
         }
         self.look_around()?;
+        self.resolve_again();
         if self.connection.is_none() {
             let config = self.shared.link_config();
             self.shared.set_addresses(transport::resolve(&config.endpoint)?);
+            self.resolved_ms = clock::now_ms();
             self.connect(&config)?;
         }
         self.compare_rules()?;
         self.check_role()?;
         self.prove_identities();
         Ok(())
+    }
+
+    /// One server by its name: a name that leads elsewhere is how managed servers fail over, and
+    /// the old one may live on as a replica.
+    fn resolve_again(&mut self) {
+        let is_due = clock::now_ms() >= self.resolved_ms + RESOLVE_MS;
+        if self.follower.is_some() || self.survey.is_some() || !is_due {
+            return;
+        }
+        self.resolved_ms = clock::now_ms();
+        let config = self.shared.link_config();
+        // A name server that is down is no news of ours.
+        let Ok(addresses) = transport::resolve(&config.endpoint) else { return };
+        if self.shared.set_addresses(addresses.clone()) {
+            self.connection = None;
+            self.rules = None;
+            self.shared.move_to(config.endpoint, addresses);
+        }
     }
 
     /// In front of a cluster: what its nodes say, and a connection to one of them.
@@ -249,7 +277,16 @@ impl Watch {
             self.shared.set_open(true);
         } else {
             let answer = ask(&transport, &[b"PING"])?;
-            self.shared.set_open(!answer.starts_with(b"-NOAUTH"));
+            match &answer[..] {
+                [b'+', ..] => self.shared.set_open(true),
+                // Let in, but not to that.
+                answer if answer.starts_with(b"-NOPERM") => self.shared.set_open(true),
+                answer if answer.starts_with(b"-NOAUTH") => self.shared.set_open(false),
+                answer => {
+                    let text = String::from_utf8_lossy(answer).trim().to_owned();
+                    return Err(NetError::Refused(text));
+                }
+            }
         }
         self.may_list = true;
         self.connection = Some(transport);
@@ -323,7 +360,7 @@ fn refused(answer: &[u8]) -> Result<(), NetError> {
     let is_refusal = [&b"-WRONGPASS"[..], b"-NOAUTH", b"-NOPERM", b"-ERR"]
         .iter()
         .any(|word| answer.starts_with(word));
-    if is_refusal {
+    if is_refusal && !is_passing(&answer[1..]) {
         return Err(NetError::Unsupported(String::from_utf8_lossy(answer).trim().to_owned()));
     }
     Ok(())

@@ -282,7 +282,7 @@ impl Worker {
         let is_hung_up = event.is_read_closed() || event.is_error();
         let is_readable = event.is_readable() || is_hung_up;
         if which >= NODE_MIN {
-            self.node_event(client, which - NODE_MIN, is_readable);
+            self.node_event(client, which - NODE_MIN, is_readable, is_hung_up);
             return self.work(client);
         }
         let Some(held) = self.clients.get_mut(client) else { return };
@@ -313,7 +313,11 @@ impl Worker {
             held.read_upstream(&context, &mut self.buffer, &mut budget);
             held.session.resume(&context);
             is_over |= !held.read_client(&context, &mut self.buffer, &mut budget);
-            if held.session.core.upstream.is_wanted && matches!(held.upstream, Upstream::None) {
+            let core = &held.session.core;
+            if core.upstream.is_wanted
+                && core.ending != Ending::AfterOutput
+                && matches!(held.upstream, Upstream::None)
+            {
                 held.connect(client, 0, &self.shared, &self.poll, &context);
             }
             held.flush_upstream(&mut self.pool);
@@ -328,6 +332,7 @@ impl Worker {
                 break;
             }
         }
+        held.session.core.relax();
         held.session.core.out.relax(&mut self.pool);
         held.session.core.upstream.out.relax(&mut self.pool);
         if is_over || held.is_finished(self.is_draining) {
@@ -515,7 +520,7 @@ impl Client {
                 && matches!(self.upstream, Upstream::Open(_))
                 && !core.is_output_full(context))
             || (self.session.has_commands() && core.may_take(context))
-            || (self.nodes.as_ref().is_some_and(|nodes| nodes.has_more())
+            || (self.nodes.as_ref().is_some_and(|nodes| nodes.has_more(&self.session))
                 && !core.is_output_full(context))
     }
 
@@ -540,6 +545,7 @@ impl Client {
                 }
                 let deadline_ms = context.now_ms + shared.config.link.connect_timeout_ms;
                 self.upstream = Upstream::Connecting { transport, attempt, deadline_ms };
+                (self.is_upstream_readable, self.is_upstream_hung_up) = (false, false);
             }
             Err(error) => {
                 let error = io::Error::other(error.to_string());
@@ -571,16 +577,21 @@ impl Client {
         if core.ending == Ending::AfterOutput && core.out.is_empty() {
             return true;
         }
-        if self.has_ended {
-            return core.is_waiting() || core.is_answered();
-        }
-        is_draining && (core.is_waiting() || core.is_answered())
+        // The server frees a blocked client that is gone, whatever it has sent behind. What was
+        // sent is executed.
+        let is_connecting = matches!(self.upstream, Upstream::Connecting { .. });
+        let is_sent = core.is_sent() && !is_connecting;
+        let is_over = self.has_ended || is_draining;
+        is_sent
+            && ((self.is_hung_up && core.is_blocked())
+                || (is_over && (core.is_waiting() || core.is_answered())))
     }
 
     fn is_overdue(&self, now_ms: u64, limits: &Limits) -> bool {
         let is_idle = limits.idle_timeout_ms > 0
             && now_ms >= self.active_ms + limits.idle_timeout_ms
-            && !self.session.core.is_waiting();
+            && !self.session.core.is_waiting()
+            && self.session.core.is_answered();
         let is_stuck =
             self.blocked_ms.is_some_and(|since_ms| now_ms >= since_ms + limits.write_timeout_ms);
         let is_left = self.has_ended && now_ms >= self.active_ms + limits.write_timeout_ms;

@@ -91,14 +91,16 @@ impl TlsSession {
     pub(super) fn write(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<Written> {
         let mut done = 0;
         loop {
-            let taken = self.connection.writer().write(&bytes[done..])?;
-            done += taken;
             let is_blocked = !self.flush(socket)?;
-            // It takes nothing while hands are being shaken and it holds enough.
-            let is_full = taken == 0 && done < bytes.len();
-            if is_blocked || is_full || done == bytes.len() {
-                return Ok(Written { bytes: done, is_blocked: is_blocked || is_full });
+            if is_blocked || done == bytes.len() {
+                return Ok(Written { bytes: done, is_blocked });
             }
+            let taken = self.connection.writer().write(&bytes[done..])?;
+            if taken == 0 {
+                // Hands are being shaken and it holds enough: what is read ends that.
+                return Ok(Written { bytes: done, is_blocked: true });
+            }
+            done += taken;
         }
     }
 
@@ -177,7 +179,14 @@ pub(crate) fn server_config(config: &ListenTls) -> Result<ServerConfig, NetError
     };
     let key_file = config.key_file.as_ref().unwrap_or(&config.cert_file);
     let (chain, key) = chain_and_key(&config.cert_file, key_file)?;
-    builder.with_single_cert(chain, key).map_err(tls_error)
+    builder
+        .with_single_cert(chain, key)
+        .map_err(|error| of_files(&config.cert_file, key_file, &error))
+}
+
+/// What is wrong with a certificate and its key together.
+fn of_files(cert_file: &Path, key_file: &Path, error: &rustls::Error) -> NetError {
+    NetError::Tls(format!("{} with {}: {error}", cert_file.display(), key_file.display()))
 }
 
 fn chain_and_key(
@@ -201,8 +210,8 @@ pub(crate) fn client_config(config: &TlsConfig) -> Result<ClientConfig, NetError
         .with_custom_certificate_verifier(verifier(config, provider)?);
     let Some(certificate) = &config.cert_file else { return Ok(builder.with_no_client_auth()) };
     let key = config.key_file.as_ref().unwrap_or(certificate);
-    let (chain, key) = chain_and_key(certificate, key)?;
-    builder.with_client_auth_cert(chain, key).map_err(tls_error)
+    let (chain, secret) = chain_and_key(certificate, key)?;
+    builder.with_client_auth_cert(chain, secret).map_err(|error| of_files(certificate, key, &error))
 }
 
 fn verifier(
@@ -242,7 +251,9 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore, NetError> {
         add(rustls_native_certs::load_native_certs().certs);
     }
     if roots.is_empty() {
-        return Err(NetError::Tls("no root certificate found".to_owned()));
+        let place = config.ca_file.as_ref().map(|file| format!("{}: ", file.display()));
+        let place = place.unwrap_or_default();
+        return Err(NetError::Tls(format!("{place}no root certificate found")));
     }
     Ok(roots)
 }

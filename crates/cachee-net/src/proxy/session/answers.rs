@@ -10,6 +10,8 @@ use crate::resp::{Node, Reader, Scan, Scanner};
 
 /// A reply larger than this is passed on while it comes.
 const STREAM_BYTES_MIN: usize = 32 << 10;
+/// How long what a pipe sends may take until it is executed.
+const PIPED_MS: u64 = 1_000;
 
 /// The place of one reply.
 pub(super) enum Slot {
@@ -83,13 +85,13 @@ impl Note {
         )
     }
 
-    /// Adds the keys that it reads.
-    pub(super) fn add_reads(&self, keys: &mut Vec<u64>) {
+    /// The keys that it reads.
+    pub(super) fn reads(&self) -> &[u64] {
         match self {
-            Self::Read(key_hash) => keys.push(*key_hash),
-            Self::Reads(key_hashes) => keys.extend_from_slice(key_hashes),
-            Self::Parts(parts) => keys.extend_from_slice(&parts.key_hashes),
-            _ => {}
+            Self::Read(key_hash) => std::slice::from_ref(key_hash),
+            Self::Reads(key_hashes) => key_hashes,
+            Self::Parts(parts) => &parts.key_hashes,
+            _ => &[],
         }
     }
 
@@ -114,6 +116,18 @@ impl Core {
         if self.state.is_pipe {
             if self.has_piped_write {
                 context.host.barrier();
+            }
+            if let Some(flushed_ms) = self.piped_flush_ms {
+                context.host.store().clear();
+                if context.now_ms >= flushed_ms + PIPED_MS {
+                    self.piped_flush_ms = None;
+                }
+            }
+            if let Some(changed_ms) = self.piped_rights_ms {
+                context.host.rights_changed();
+                if context.now_ms >= changed_ms + PIPED_MS {
+                    self.piped_rights_ms = None;
+                }
             }
             return self.out.extend(bytes);
         }
@@ -367,6 +381,9 @@ impl Core {
         self.wanted.clear();
         self.opaque = 0;
         self.upstream.expected.clear();
+        // Nothing is sent after its client has heard that it failed.
+        self.upstream.out = Output::default();
+        self.upstream.is_wanted = false;
     }
 
     /// Passes on what the front slots hold.

@@ -15,13 +15,19 @@ use crate::resp::{Node, Reader};
 pub(super) enum Change {
     Select(Option<u32>),
     Login(Option<Login>),
-    Hello { version: Option<u8>, login: Option<Login> },
+    /// The login, if one was given, and if it can be represented.
+    Hello {
+        version: Option<u8>,
+        login: Option<Option<Login>>,
+    },
     Reset,
     Multi,
     Exec(Transaction),
     Discard,
     Unwatch,
-    Tracking { is_off: bool },
+    Tracking {
+        is_off: bool,
+    },
     ReadWrite,
     Touch,
 }
@@ -113,7 +119,7 @@ impl Core {
         !self.reading.is_empty()
             && (effect.is_opaque
                 || effect.waits
-                || effect.writes.iter().any(|write| self.reading.contains(write)))
+                || effect.writes.iter().any(|write| self.reading.contains(*write)))
     }
 
     /// The command is about to leave.
@@ -262,7 +268,7 @@ impl Core {
                 store.begin_write(&multi.writes);
                 Change::Exec(*multi)
             }
-            Special::Discard => {
+            Special::Discard if command.words.len() == 1 => {
                 self.multi = None;
                 Change::Discard
             }
@@ -282,7 +288,11 @@ impl Core {
                 return true;
             }
             // Refused inside a transaction, or (`WATCH`, `MULTI`) an error of its own.
-            Special::Watch | Special::Multi | Special::Unwatch | Special::Info => {
+            Special::Watch
+            | Special::Multi
+            | Special::Unwatch
+            | Special::Info
+            | Special::Discard => {
                 self.forward(context, command, Note::Queued);
                 return true;
             }
@@ -320,23 +330,34 @@ impl Core {
             return false;
         }
         self.state.is_pipe = true;
+        self.has_piped_rights |= special(command.words) == Some(Special::Rights);
+        // Half a push, perhaps.
+        self.out.extend(&std::mem::take(&mut self.upstream.inbound));
         self.upstream.out.append(|out| command.write(out));
         context.counters.forwarded.add(1);
         true
     }
 
     /// A command of a pipe: its reply will not be recognised, so what it may change goes now, and
-    /// every byte that may acknowledge it waits for a barrier (`take_upstream_bytes`).
+    /// every byte that may acknowledge it waits for a barrier (`take_upstream_bytes`). `SWAPDB` is
+    /// announced by nobody: for a while everything goes with those bytes as well. So it is with rights,
+    /// which a transaction may change long after they were named.
     pub(super) fn pipe(&mut self, context: &Context<'_>, command: &Command<'_>) {
         let effect = self.hashed(context, command);
         if effect.is_opaque || !effect.writes.is_empty() {
             self.has_piped_write = true;
         }
+        if effect.flushes {
+            context.host.store().clear();
+            self.piped_flush_ms = Some(context.now_ms);
+        }
         for &write in &effect.writes {
             context.host.store().invalidate(write);
         }
-        if special(command.words) == Some(Special::Rights) {
+        self.has_piped_rights |= special(command.words) == Some(Special::Rights);
+        if self.has_piped_rights && effect.is_opaque {
             context.host.rights_changed();
+            self.piped_rights_ms = Some(context.now_ms);
         }
         context.counters.forwarded.add(1);
         self.upstream.out.append(|out| command.write(out));
@@ -358,19 +379,19 @@ impl Core {
             Note::None | Note::Info | Note::Confirmations { .. } => {}
             Note::Read(key_hash) => {
                 store.invalidate(key_hash);
-                self.forget_passing(&[key_hash]);
+                self.passing.remove(&[key_hash]);
             }
             Note::Reads(key_hashes) => {
                 for &key_hash in &key_hashes {
                     store.invalidate(key_hash);
                 }
-                self.forget_passing(&key_hashes);
+                self.passing.remove(&key_hashes);
             }
             Note::Parts(parts) => {
                 for &key_hash in &parts.key_hashes {
                     store.invalidate(key_hash);
                 }
-                self.forget_passing(&parts.key_hashes);
+                self.passing.remove(&parts.key_hashes);
                 return Some(parts);
             }
             Note::Waited(key_hashes) => {
@@ -443,17 +464,13 @@ impl Core {
                 self.state.db = db;
                 self.forget_feed();
             }
-            Change::Login(login) if !is_error => {
-                self.state.login = login;
-                self.forget_feed();
-            }
+            Change::Login(login) if !is_error => self.accepted(login),
             Change::Hello { version, login } if !is_error => {
                 if let Some(version) = version {
                     self.state.is_resp3 = version == 3;
                 }
-                if login.is_some() {
-                    self.state.login = login;
-                    self.forget_feed();
+                if let Some(login) = login {
+                    self.accepted(login);
                 }
             }
             Change::Reset => {
@@ -514,6 +531,13 @@ impl Core {
         self.state.watched = behind(self.state.watched, sequence);
     }
 
+    /// The upstream has accepted this login; None: it cannot be represented.
+    fn accepted(&mut self, login: Option<Login>) {
+        self.state.is_nameless = login.is_none();
+        self.state.login = login;
+        self.forget_feed();
+    }
+
     fn forget_feed(&mut self) {
         self.feed = None;
         self.feed_asked_ms = 0;
@@ -549,7 +573,16 @@ fn login(words: &[&[u8]]) -> Option<Login> {
 
 fn hello(words: &[&[u8]]) -> Change {
     let version = number(words.get(1).copied()).and_then(|version| u8::try_from(version).ok());
-    let auth = words.iter().position(|word| word.eq_ignore_ascii_case(b"AUTH"));
-    let login = auth.and_then(|at| words.get(at + 1..at + 3)).and_then(login);
-    Change::Hello { version, login }
+    let mut given = None;
+    let mut options = words.get(2..).unwrap_or_default();
+    // As the server reads them: the last one counts.
+    while let [option, rest @ ..] = options {
+        let values = if option.eq_ignore_ascii_case(b"AUTH") { 2 } else { 1 };
+        let Some((words, behind)) = rest.split_at_checked(values) else { break };
+        if values == 2 {
+            given = Some(login(words));
+        }
+        options = behind;
+    }
+    Change::Hello { version, login: given }
 }

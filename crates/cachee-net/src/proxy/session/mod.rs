@@ -41,6 +41,7 @@
 mod answers;
 mod effects;
 mod gets;
+mod keys;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod reads;
@@ -60,6 +61,7 @@ use super::request::{Limits as RequestLimits, Parsed, RequestParser, Unauthentic
 use crate::cacheable::cacheable;
 use crate::resp::{Scanner, encode_command};
 use answers::{Expected, Note, Slot};
+use keys::Keys;
 use reads::Wanted;
 use router::Router;
 use state::{State, special};
@@ -68,6 +70,8 @@ use state::{State, special};
 const UPSTREAM_BYTES_MAX: usize = 1 << 20;
 /// A command from here on is passed on in the buffer it came in.
 const PART_BYTES_MIN: usize = 256 << 10;
+/// Places for unanswered commands that are kept when there are none.
+const KEPT_SLOTS: usize = 64;
 /// An argument list up to this length needs no allocation.
 const WORDS_ON_STACK: usize = 16;
 /// How long after a refusal the L1 is asked for a link again.
@@ -153,15 +157,20 @@ pub(crate) struct Core {
     /// Reads to be handed to the link at the end of this turn.
     wanted: Vec<Wanted>,
     /// Keys of reads that the link has not ended.
-    reading: Vec<u64>,
+    reading: Keys,
     /// Keys of reads that the client's own connection has not answered.
-    passing: Vec<u64>,
+    passing: Keys,
     /// Unanswered commands behind which the L1 does not answer.
     opaque: usize,
     /// After the answer to `RESET` the proxy's own login comes first.
     is_resetting: bool,
     /// A pipe that has written: every byte of its upstream may acknowledge it.
     has_piped_write: bool,
+    /// When it has last flushed or exchanged databases.
+    piped_flush_ms: Option<u64>,
+    /// It has named a change of rights, perhaps inside a transaction, and when that may have been.
+    has_piped_rights: bool,
+    piped_rights_ms: Option<u64>,
     pub(crate) ending: Ending,
     scratch: Vec<u8>,
 }
@@ -187,11 +196,14 @@ impl Session {
                 feed: None,
                 feed_asked_ms: 0,
                 wanted: Vec::new(),
-                reading: Vec::new(),
-                passing: Vec::new(),
+                reading: Keys::default(),
+                passing: Keys::default(),
                 opaque: 0,
                 is_resetting: false,
                 has_piped_write: false,
+                piped_flush_ms: None,
+                has_piped_rights: false,
+                piped_rights_ms: None,
                 ending: Ending::Open,
                 scratch: Vec::new(),
             },
@@ -322,8 +334,19 @@ impl Core {
 
     /// Waits for others, perhaps for ever: it must be gone upstream as soon as it is gone here.
     pub(crate) fn is_waiting(&self) -> bool {
+        self.state.is_pipe || self.state.is_subscribed() || self.is_blocked()
+    }
+
+    /// Waits for others with a reply to come, so that its end may come first.
+    pub(crate) fn is_blocked(&self) -> bool {
         let waits = |slot: &Slot| matches!(slot, Slot::Upstream { note: Note::Waited(_), .. });
-        self.state.is_pipe || self.state.is_subscribed() || self.slots.iter().any(waits)
+        self.slots.iter().any(waits)
+    }
+
+    /// Every command taken so far is on its way to the server.
+    pub(crate) fn is_sent(&self) -> bool {
+        let is_sent = |router: &Router| router.connections.iter().all(|each| each.out.is_empty());
+        self.upstream.out.is_empty() && self.router.as_ref().is_none_or(|router| is_sent(router))
     }
 
     /// Every command taken so far is answered and the answers are written.
@@ -340,6 +363,17 @@ impl Core {
     /// How far the answers are: a command that has to wait need not be looked at before it changes.
     fn progress(&self) -> Progress {
         (self.first, self.reading.len())
+    }
+
+    /// Gives back what a long pipeline has taken.
+    pub(crate) fn relax(&mut self) {
+        if self.slots.is_empty() && self.slots.capacity() > KEPT_SLOTS {
+            self.slots = VecDeque::new();
+        }
+        let expected = &mut self.upstream.expected;
+        if expected.is_empty() && expected.capacity() > KEPT_SLOTS {
+            *expected = VecDeque::new();
+        }
     }
 
     /// No room for replies: nothing more is to be read from the upstream, unless what comes next
@@ -490,7 +524,7 @@ impl Core {
         self.held += slot.held();
         if let Slot::Upstream { note, .. } = &slot {
             self.opaque += usize::from(note.is_opaque());
-            note.add_reads(&mut self.passing);
+            self.passing.add(note.reads());
         }
         let sequence = self.next_sequence();
         self.slots.push_back(slot);

@@ -135,7 +135,7 @@ impl Core {
         command.write(&mut encoded);
         let slot = ReadSlot { form, key_hash, command: encoded };
         let sequence = self.push(Slot::Read(Box::new(slot)));
-        self.reading.push(key_hash);
+        self.reading.add(&[key_hash]);
         self.wanted.push(Wanted::new(sequence, 0, found.shape, key_hash, words));
     }
 
@@ -206,7 +206,7 @@ impl Core {
         let mut encoded = Vec::new();
         command.write(&mut encoded);
         // All of them: those that the link does not answer are read later.
-        self.reading.extend_from_slice(&key_hashes);
+        self.reading.add(&key_hashes);
         let hashes = key_hashes.clone();
         let slot = KeysSlot { parts, left: wanted.len(), is_resp3, key_hashes, command: encoded };
         let sequence = self.push(Slot::Keys(Box::new(slot)));
@@ -361,7 +361,7 @@ impl Core {
         else {
             return;
         };
-        self.forget_reading(slot.key_hash);
+        self.reading.remove(&[slot.key_hash]);
         let mut aside = Output::default();
         if let Outcome::Reply(frame) = &end
             && slot.form.write(frame, &mut aside)
@@ -392,7 +392,7 @@ impl Core {
             return;
         };
         let KeysSlot { parts, is_resp3, key_hashes, command, .. } = *slot;
-        key_hashes.iter().for_each(|&key_hash| self.forget_reading(key_hash));
+        self.reading.remove(&key_hashes);
         let missing: Vec<usize> = (0..parts.len()).filter(|&at| parts[at].is_none()).collect();
         if missing.is_empty() {
             let mut aside = Output::default();
@@ -418,7 +418,7 @@ impl Core {
     fn carry(&mut self, context: &Context<'_>, at: usize, command: Vec<u8>, note: Note) {
         context.counters.bypassed.add(1);
         let sequence = self.first + at as u64;
-        note.add_reads(&mut self.passing);
+        self.passing.add(note.reads());
         self.slots[at] = Slot::Upstream { note, reply: None };
         let expected = Expected::Slot(sequence);
         if self.route_bytes(context, &command, expected) {
@@ -435,28 +435,13 @@ impl Core {
     pub(super) fn is_reading(&self, context: &Context<'_>, keys: &[&[u8]]) -> bool {
         let store = context.host.store();
         !self.reading.is_empty()
-            && keys.iter().any(|key| self.reading.contains(&store.key_hash(key)))
+            && keys.iter().any(|key| self.reading.contains(store.key_hash(key)))
     }
 
     /// A read of this key is under way on the client's own connection.
     #[inline]
     fn is_passing(&self, context: &Context<'_>, key: &[u8]) -> bool {
-        !self.passing.is_empty() && self.passing.contains(&context.host.store().key_hash(key))
-    }
-
-    /// So many of these keys' reads are answered by the client's own connection.
-    pub(super) fn forget_passing(&mut self, key_hashes: &[u64]) {
-        for key_hash in key_hashes {
-            if let Some(at) = self.passing.iter().position(|passing| passing == key_hash) {
-                self.passing.swap_remove(at);
-            }
-        }
-    }
-
-    fn forget_reading(&mut self, key_hash: u64) {
-        if let Some(at) = self.reading.iter().position(|&reading| reading == key_hash) {
-            self.reading.swap_remove(at);
-        }
+        !self.passing.is_empty() && self.passing.contains(context.host.store().key_hash(key))
     }
 }
 

@@ -102,7 +102,10 @@ fn client(words: &[&[u8]]) -> Option<Special> {
         Some(Special::Tracking)
     } else if is_word(words, 1, b"NO-TOUCH") {
         Some(Special::NoTouch)
-    } else if is_word(words, 1, b"REPLY") && !is_word(words, 2, b"ON") {
+    } else if is_word(words, 1, b"REPLY")
+        && words.len() == 3
+        && (is_word(words, 2, b"OFF") || is_word(words, 2, b"SKIP"))
+    {
         Some(Special::Pipe)
     } else {
         None
@@ -117,6 +120,8 @@ pub(super) struct State {
     /// As whom the upstream has accepted the client; None: nobody in particular.
     pub(super) login: Option<Login>,
     pub(super) db: u32,
+    /// Whom the upstream has accepted cannot be said: a user name that is not UTF-8.
+    pub(super) is_nameless: bool,
     /// Between `MULTI` and the answer to `EXEC` or `DISCARD`.
     pub(super) in_multi: bool,
     /// The sequence of the last `WATCH` that no `EXEC` has ended.
@@ -144,6 +149,7 @@ impl State {
             || self.read_only.is_some()
             || self.untouched.is_some()
             || self.is_pipe
+            || self.is_nameless
             || self.is_subscribed())
     }
 
@@ -239,7 +245,10 @@ mod tests {
         assert_eq!(special_of("select 1"), Some(Special::Select));
         assert_eq!(special_of("pSubscribe a*"), Some(Special::Subscribe(Kind::Pattern)));
         assert_eq!(special_of("client reply off"), Some(Special::Pipe));
-        assert_eq!(special_of("CLIENT REPLY ON"), None);
+        assert_eq!(special_of("CLIENT REPLY Skip"), Some(Special::Pipe));
+        for error in ["CLIENT REPLY ON", "CLIENT REPLY", "CLIENT REPLY x", "CLIENT REPLY OFF x"] {
+            assert_eq!(special_of(error), None);
+        }
         assert_eq!(special_of("client tracking on"), Some(Special::Tracking));
         assert_eq!(special_of("client no-touch on"), Some(Special::NoTouch));
         assert_eq!(special_of("client no-evict on"), None);

@@ -474,3 +474,96 @@ fn nothing_stays_begun_when_a_client_is_gone() {
         }
     }
 }
+
+#[test]
+fn a_name_that_cannot_be_said_is_nobodys() {
+    let mut rig = rig();
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    for words in
+        [&[&b"AUTH"[..], b"\xffbob", b"b"][..], &[b"HELLO", b"2", b"AUTH", b"\xffbob", b"b"]]
+    {
+        let mut bytes = Vec::new();
+        encode_command(words, &mut bytes);
+        rig.take_bytes(&bytes);
+        rig.hear("+OK\r\n");
+        rig.sent();
+        rig.send(&["GET k"]);
+        assert_eq!((rig.sent(), rig.out().as_str()), (vec!["GET k".to_owned()], "+OK\r\n"));
+        rig.hear("-NOPERM no\r\n");
+        assert_eq!(rig.out(), "-NOPERM no\r\n");
+        rig.send(&["AUTH bob b"]);
+        rig.hear("+OK\r\n");
+        rig.hold(b"k", b"$1\r\n1\r\n");
+        rig.send(&["GET k"]);
+        assert_eq!(rig.out(), "+OK\r\n$1\r\n1\r\n");
+        rig.sent();
+    }
+}
+
+#[test]
+fn hello_is_read_as_the_server_reads_it() {
+    let mut rig = rig();
+    for (line, user) in [
+        ("HELLO 3 SETNAME AUTH AUTH bob b", Some("bob")),
+        ("HELLO 3 AUTH bob b AUTH carol c", Some("carol")),
+        ("HELLO 3", Some("carol")),
+        ("RESET", None),
+        ("HELLO 2 AUTH", None),
+    ] {
+        rig.send(&[line]);
+        rig.hear("+OK\r\n");
+        rig.send(&["GET k"]);
+        rig.refuse();
+        rig.hear("$-1\r\n");
+        let identity = rig.host.identity.lock().take();
+        let login = identity.and_then(|identity| identity.login);
+        // Not asked for again where nothing has changed.
+        if line != "HELLO 3" {
+            assert_eq!(login.and_then(|login| login.user).as_deref(), user, "{line}");
+        }
+    }
+}
+
+#[test]
+fn half_a_push_is_passed_on_before_the_pipe() {
+    let mut rig = rig();
+    rig.send(&["HELLO 3", "SUBSCRIBE c"]);
+    rig.hear(&("%1\r\n$5\r\nproto\r\n:3\r\n".to_owned() + &CONFIRMED.replacen('*', ">", 1)));
+    rig.out();
+    rig.hear(">3\r\n$7\r\nmess");
+    rig.send(&["CLIENT REPLY SKIP"]);
+    rig.hear("age\r\n$1\r\nc\r\n$1\r\nm\r\n");
+    assert_eq!(rig.out(), MESSAGE.replacen('*', ">", 1));
+}
+
+#[test]
+fn a_wrong_discard_ends_no_transaction() {
+    let mut rig = rig();
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    rig.send(&["MULTI", "DISCARD x", "GET k", "DISCARD", "GET k"]);
+    assert_eq!(rig.sent(), ["MULTI", "DISCARD x", "GET k", "DISCARD", "GET k"]);
+    rig.hear("+OK\r\n-ERR arity\r\n+QUEUED\r\n+OK\r\n$1\r\n1\r\n");
+    rig.out();
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    rig.send(&["GET k"]);
+    assert_eq!(rig.out(), "$1\r\n1\r\n");
+}
+
+#[test]
+fn what_has_failed_is_not_sent_later() {
+    let mut rig = rig();
+    rig.send(&["SET k 1"]);
+    assert!(rig.session.core.upstream.is_wanted);
+    rig.fail("refused");
+    assert_eq!(rig.out(), "-MASTERDOWN cachee: refused\r\n");
+    assert!(rig.sent().is_empty() && !rig.session.core.upstream.is_wanted);
+}
+
+#[test]
+fn exchanged_databases_are_not_read_through_a_pipe_either() {
+    let mut rig = rig();
+    rig.send(&["CLIENT REPLY SKIP", "SWAPDB 0 1"]);
+    rig.hold(b"k", b"$1\r\n1\r\n");
+    rig.hear("+PONG\r\n");
+    assert_eq!(rig.host.store.stats().entries, 0, "read before it was executed");
+}

@@ -55,7 +55,13 @@ impl Client {
 
 impl Worker {
     /// Something has happened at a client's connection to a node of a cluster.
-    pub(super) fn node_event(&mut self, client: usize, number: usize, is_readable: bool) {
+    pub(super) fn node_event(
+        &mut self,
+        client: usize,
+        number: usize,
+        is_readable: bool,
+        is_hung_up: bool,
+    ) {
         let context = context!(self);
         let Some(held) = self.clients.get_mut(client) else { return };
         let (Client { session, nodes: Some(nodes), .. }, shared, poll) =
@@ -65,7 +71,7 @@ impl Worker {
         };
         let token = |number| node_token(client, number);
         let turn = Turn { shared, poll, context: &context, token: &token };
-        nodes.event(&turn, session, number, is_readable);
+        nodes.event(&turn, session, number, is_readable, is_hung_up);
     }
 
     pub(super) fn tick_nodes(&mut self, client: usize) {

@@ -183,6 +183,12 @@ impl Rig {
         self.worked();
     }
 
+    #[cfg(test)]
+    pub(in super::super) fn fail(&mut self, reason: &str) {
+        let context = context!(self);
+        self.session.core.fail(&context, reason);
+    }
+
     pub(in super::super) fn lose_upstream(&mut self) {
         let context = context!(self);
         self.session.core.lose_upstream(&context);

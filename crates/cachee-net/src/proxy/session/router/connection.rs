@@ -37,7 +37,7 @@ pub(super) enum Awaited {
 pub(super) struct Record {
     pub(super) id: u64,
     /// A later one of the same name replaces it.
-    name: Vec<u8>,
+    pub(super) name: Vec<u8>,
     bytes: Vec<u8>,
     /// By all that it was sent to; until then it may still be refused.
     pub(super) is_accepted: bool,
@@ -102,14 +102,19 @@ impl Router {
     pub(super) fn record(&mut self, words: &[&[u8]], bytes: &[u8]) -> u64 {
         let id = self.next_record;
         self.next_record += 1;
-        // Of `CLIENT SETINFO LIB-NAME x` all but the value.
-        let is_client = words[0].eq_ignore_ascii_case(b"CLIENT");
+        // Of `CLIENT SETINFO LIB-NAME x` all but the value, of others that have many none.
+        let is_setinfo = words.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"SETINFO"));
         let name = match words[0] {
             name if name.eq_ignore_ascii_case(b"AUTH") => &words[..1],
-            _ if is_client => &words[..words.len() - 1],
+            name if name.eq_ignore_ascii_case(b"CLIENT") => {
+                &words[..words.len().min(if is_setinfo { 3 } else { 2 })]
+            }
             _ => words,
         };
-        let name = name.join(&b' ').to_ascii_uppercase();
+        let mut name = name.join(&b' ').to_ascii_uppercase();
+        if words[0].eq_ignore_ascii_case(b"HELLO") {
+            name = [&b"HELLO"[..], &hello_options(words).join(&b' ')].join(&b' ');
+        }
         let record = Record { id, name, bytes: bytes.to_vec(), is_accepted: false };
         self.records.push(record);
         id
@@ -125,4 +130,18 @@ impl Router {
         let name = self.records[at].name.clone();
         self.records.retain(|record| record.id >= id || record.name != name);
     }
+}
+
+/// What a `HELLO` sets besides the version, without the values.
+fn hello_options(words: &[&[u8]]) -> Vec<&'static [u8]> {
+    let mut options = words.get(2..).unwrap_or_default();
+    let mut found: Vec<&'static [u8]> = Vec::new();
+    while let Some((option, rest)) = options.split_first() {
+        let is_auth = option.eq_ignore_ascii_case(b"AUTH");
+        found.push(if is_auth { b"AUTH" } else { b"SETNAME" });
+        options = rest.get(if is_auth { 2 } else { 1 }..).unwrap_or_default();
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }

@@ -248,6 +248,11 @@ impl Router {
         kind: Kind,
         is_subscribe: bool,
     ) -> bool {
+        // Messages are out of band: none may overtake what is before the subscription, and how
+        // many there are is known when it is its turn.
+        if sequence != self.first {
+            return false;
+        }
         let slot = match (kind, words.get(1)) {
             (Kind::Shard, Some(channel)) => Some(crate::proxy::topology::slots::slot(channel)),
             _ => None,

@@ -215,6 +215,7 @@ impl Router {
 
     /// Sends what had to wait and needs to no longer.
     fn pump(&mut self, context: &Context<'_>) {
+        self.advance();
         while let Some((sequence, words)) = self.held.pop_front() {
             let borrowed: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
             if !self.dispatch(context, sequence, &borrowed) {
@@ -222,8 +223,9 @@ impl Router {
                 break;
             }
             self.bytes -= words.iter().map(|word| word.len()).sum::<usize>();
+            // What comes next may wait for being the first.
+            self.advance();
         }
-        self.advance();
     }
 
     /// Bytes of a node have come.
@@ -275,6 +277,8 @@ impl Router {
             if let Some(confirmation) = Confirmation::read(frame) {
                 confirmation.apply(&mut connection.subscriptions);
             }
+            // Not before the confirmation that came in front of it.
+            self.advance();
             self.ready.push_back(Ready::Push(frame.to_vec()));
             return;
         }

@@ -391,3 +391,85 @@ proptest! {
         prop_assert_eq!(keys.len(), nodes.values.len());
     }
 }
+
+/// What the router has handed over, pushes marked.
+fn ready(router: &mut Router) -> Vec<String> {
+    let text = |frame: Vec<u8>| String::from_utf8_lossy(&frame).into_owned();
+    let shown = |ready| match ready {
+        Ready::Reply(frame) => text(frame),
+        Ready::Push(frame) => format!("push {}", text(frame)),
+    };
+    router.ready.drain(..).map(shown).collect()
+}
+
+fn confirmation(kind: &str, channel: &str, left: u32) -> String {
+    format!("*3\r\n${}\r\n{kind}\r\n$1\r\n{channel}\r\n:{left}\r\n", kind.len())
+}
+
+/// The connection that the last command went to.
+fn only_sender(router: &mut Router) -> usize {
+    router.connections.iter().position(|each| !each.out.is_empty()).expect("something was sent")
+}
+
+#[test]
+fn a_subscription_waits_for_what_is_before_it() {
+    let mut router = router();
+    submit(&mut router, "APPEND b 1");
+    let first = only_sender(&mut router);
+    router.connections[first].out.take(usize::MAX);
+    submit(&mut router, "SUBSCRIBE c");
+    assert!(router.connections.iter().all(|each| each.out.is_empty()));
+    router.take_bytes(&context(0), first, b":1\r\n", false);
+    let second = only_sender(&mut router);
+    let message = "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n";
+    let bytes = confirmation("subscribe", "c", 1) + message;
+    router.take_bytes(&context(0), second, bytes.as_bytes(), false);
+    let expected =
+        [":1\r\n".to_owned(), confirmation("subscribe", "c", 1), format!("push {message}")];
+    assert_eq!(ready(&mut router), expected);
+}
+
+#[test]
+fn unsubscribing_from_everything_is_counted_in_its_turn() {
+    let mut router = router();
+    submit(&mut router, "SUBSCRIBE a b");
+    submit(&mut router, "UNSUBSCRIBE");
+    let number = only_sender(&mut router);
+    let subscribed = confirmation("subscribe", "a", 1) + &confirmation("subscribe", "b", 2);
+    router.take_bytes(&context(0), number, subscribed.as_bytes(), false);
+    submit(&mut router, "PING");
+    let rest = confirmation("unsubscribe", "a", 1) + &confirmation("unsubscribe", "b", 0);
+    router.take_bytes(&context(0), number, (rest + "+PONG\r\n").as_bytes(), false);
+    assert_eq!(router.failure, None);
+    assert_eq!(ready(&mut router).last().map(String::as_str), Some("+PONG\r\n"));
+}
+
+#[test]
+fn what_is_repeated_on_new_connections_is_bounded() {
+    let mut router = router();
+    for at in 0..50 {
+        for line in [
+            format!("HELLO 3 SETNAME n{at}"),
+            format!("HELLO 3 AUTH u p{at} SETNAME n"),
+            format!("CLIENT SETNAME n{at}"),
+            format!("CLIENT SETINFO LIB-NAME n{at}"),
+            format!("CLIENT SETINFO LIB-VER n{at}"),
+            format!("CLIENT CAPA n{at} x"),
+        ] {
+            submit(&mut router, &line);
+            let number = router.connections.iter().position(|each| each.is_wanted).unwrap();
+            router.take_bytes(&context(0), number, b"+OK\r\n", false);
+        }
+    }
+    let names: Vec<_> =
+        router.records.iter().map(|record| String::from_utf8_lossy(&record.name)).collect();
+    let expected = [
+        "HELLO SETNAME",
+        "HELLO AUTH SETNAME",
+        "CLIENT SETNAME",
+        "CLIENT SETINFO LIB-NAME",
+        "CLIENT SETINFO LIB-VER",
+        "CLIENT CAPA",
+    ];
+    assert_eq!(names, expected);
+}
