@@ -1,5 +1,6 @@
 """What the kernel says of a process."""
 
+import contextlib
 from pathlib import Path
 
 MB = 1 << 20
@@ -19,6 +20,10 @@ def open_files(pid: int) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of all its threads so far, to the nanosecond."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    """Processor time of its threads so far, to the nanosecond."""
+    spent = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        # One that has ended meanwhile counts no more.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            spent += int((task / "schedstat").read_text().split()[0])
+    return spent / 1e9
