@@ -90,8 +90,8 @@ _SHORT = [
 _LONG = [b"Z" * 70000, b"\r\n" * 2000]
 _HTTP = re.compile(rb"post|host:", re.IGNORECASE)
 _BLANK_LINE = re.compile(rb"(?:^|\n)(?!\r?\n)[ \t\v\f\r]+\n")
-"""Behind a line of nothing but blanks the server takes arrays of commands for inline ones, until the
-first inline command: a quirk that no proxy should have."""
+"""Behind a line of nothing but blanks the server takes arrays of commands for inline ones, until
+the first inline command: a quirk that no proxy should have."""
 
 
 def streams(seed: int, count: int) -> Iterator[bytes]:
