@@ -96,6 +96,7 @@ class Snapshot:
 class ProxySnapshot:
     """What a proxy has done since it started.
 
+    `problem` says why it is not `ready`: what the upstream answered, or why it did not.
     `counted` holds the native half's numbers under their names (`clients`, `commands`, `hits`, …),
     `links` one mapping for each connection of the proxy's own, with its state.
 
@@ -108,6 +109,7 @@ class ProxySnapshot:
     version: str = ""
     uptime_s: float = 0.0
     ready: bool = False
+    problem: str = ""
     draining: bool = False
     listen: tuple[str, ...] = ()
     upstream: str = ""
@@ -144,6 +146,7 @@ class ProxySnapshot:
             "version": self.version,
             "uptime_s": round(self.uptime_s, 3),
             "ready": self.ready,
+            "problem": self.problem,
             "draining": self.draining,
             "listen": list(self.listen),
             "upstream": self.upstream,

@@ -26,6 +26,7 @@ from cachee.proxy.url import redact
 SECTIONS: tuple[Section[Any], ...] = (_settings.SECTION, _proxy_settings.SECTION)
 
 CONFIG_VARIABLE = "CACHEE_CONFIG"
+OWN_FILE = "cachee.toml"
 RESERVED_PREFIXES = ("CACHEE_TEST_", "CACHEE_DEMO_", "CACHEE_BENCH_", "CACHEE_INTERNAL_")
 
 _Values = Iterator[tuple[str, object, str]]
@@ -129,20 +130,25 @@ def _environment_values(environ: Mapping[str, str]) -> _Values:
         yield name, environ[variable], variable
 
 
+def settings_file(environ: Mapping[str, str], directory: Path) -> Path | None:
+    """The file that is read, if there is one; the one that is named need not be there.
+
+    >>> settings_file({"CACHEE_CONFIG": "/etc/cachee.toml"}, Path())
+    PosixPath('/etc/cachee.toml')
+    """
+    if named := environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    found = (directory / name for name in (OWN_FILE, "pyproject.toml"))
+    return next((path for path in found if path.is_file()), None)
+
+
 def _file_values(environ: Mapping[str, str], directory: Path) -> _Values:
-    named = environ.get(CONFIG_VARIABLE)
-    if named:
-        path = Path(named)
-        table = _read(path)
-        yield from _table_values(_section(table, path), path)
+    path = settings_file(environ, directory)
+    if path is None:
         return
-    path = directory / "cachee.toml"
-    if path.is_file():
-        yield from _table_values(_read(path), path)
-        return
-    path = directory / "pyproject.toml"
-    if path.is_file():
-        yield from _table_values(_section(_read(path), path), path)
+    table = _read(path)
+    is_own = not environ.get(CONFIG_VARIABLE) and path.name == OWN_FILE
+    yield from _table_values(table if is_own else _section(table, path), path)
 
 
 def _section(table: Mapping[str, object], path: Path) -> Mapping[str, object]:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.harness.proxies import Proxy, proxy
 from tests.harness.relay import Relay
 from tests.harness.resp import ServerError, Wire, encode
 from tests.harness.servers import Server
+from tests.harness.waiting import until
 
 FIRST_GOOD_REPLY_S, RECONNECTS_A_SECOND, DEADLINE_S, HIT_P99_MS = 0.2, 20, 1.0, 5.0
 
@@ -152,3 +154,29 @@ def test_a_reload_loses_no_connection(own_server: Server) -> None:
             for wire in wires:
                 assert wire("GET", "k") == b"1"
         assert wires[0]("PUBLISH", "channel", "still here") == 1
+
+
+def test_a_database_that_does_not_exist_is_told(own_server: Server) -> None:
+    upstream = f"redis://127.0.0.1:{own_server.port}/99"
+    with proxy(upstream=upstream) as front:
+        assert not front.stats()["ready"]
+        assert "SELECT 99" in front.stats()["problem"]
+
+
+def test_a_reload_names_what_has_to_wait(
+    own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "cachee.toml"
+    file.write_text("max_clients = 50\n")
+    said = (
+        "cachee proxy: changed, but only for the next start: mode\n"
+        "cachee proxy: limits reloaded\n"
+    )
+    with proxy(upstream=f"redis://127.0.0.1:{own_server.port}", saying=said) as front:
+        file.write_text('max_clients = 1\nmode = "off"\n')
+        os.kill(front.pid, signal.SIGHUP)
+        with contextlib.closing(Wire(("127.0.0.1", front.port))) as first:
+            first("PING")
+            until(lambda: isinstance(_try(front.port, "PING"), Exception), "one client is allowed")
+        assert front.stats()["mode"] == "on"

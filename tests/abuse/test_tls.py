@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.harness.proxies import proxy
-from tests.harness.resp import Wire, encode
+from tests.harness.resp import ServerError, Wire, encode
 from tests.harness.servers import Server
 from tests.harness.tls import Certificates, TlsFront
 
@@ -58,3 +58,30 @@ def test_a_slow_server_gets_the_whole_command(
             finally:
                 waking.join()
             assert wire("STRLEN", "k") == len(value)
+
+
+def test_an_upstream_without_tls_is_given_up(
+    own_server: Server, certificates: Certificates
+) -> None:
+    with (
+        proxy(
+            *("--upstream-ca", str(certificates.ca), "--connect-timeout", "300ms"),
+            upstream=f"rediss://127.0.0.1:{own_server.port}",
+        ) as front,
+        contextlib.closing(Wire(("127.0.0.1", front.port), timeout_s=20)) as wire,
+        pytest.raises(ServerError, match="MASTERDOWN cachee: no TLS with"),
+    ):
+        wire("GET", "k")
+
+
+def test_a_certificate_nobody_vouches_for_is_told(
+    own_server: Server, certificates: Certificates
+) -> None:
+    with (
+        TlsFront(own_server.address, certificates) as server,
+        proxy(upstream=f"rediss://127.0.0.1:{server.port}") as front,
+        contextlib.closing(Wire(("127.0.0.1", front.port), timeout_s=20)) as wire,
+    ):
+        with pytest.raises(ServerError, match=r"no TLS with .*certificate"):
+            wire("GET", "k")
+        assert "certificate" in str(front.stats()["problem"])

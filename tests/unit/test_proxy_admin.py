@@ -69,7 +69,7 @@ def test_alive_as_long_as_the_process(port, subject):
     ("snapshot", "status", "says"),
     [
         (ProxySnapshot(ready=True), 200, "ready\n"),
-        (ProxySnapshot(ready=False), 503, "the upstream does not answer\n"),
+        (ProxySnapshot(problem="refused"), 503, "no upstream: refused\n"),
         (ProxySnapshot(ready=True, draining=True), 503, "draining\n"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cachee import CacheeError, Settings, SettingsError
+from cachee import CacheeError, Settings, SettingsError, cli
 from cachee._proxy_settings import ProxySettings
 from cachee.proxy import descriptors, server
 from cachee.proxy.server import Ready
@@ -274,3 +274,16 @@ def test_a_client_of_a_cluster_needs_more_descriptors(monkeypatch):
 def test_a_ready_line_without_an_admin_endpoint():
     ready = Ready(("tcp://h:1", "unix:/x"), "redis://h:6379", "", 42)
     assert str(ready) == "ready tcp://h:1 unix:/x upstream redis://h:6379 pid 42"
+
+
+def test_a_reload_without_its_file_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "cachee.toml"
+    file.write_text("max_clients = 50\n")
+    given = {}
+    monkeypatch.setattr(server, "serve", lambda *own, **named: given.update(named, own=own) or 0)
+    assert cli.main(["proxy"]) == 0
+    assert given["own"][1].max_clients == given["reread"]().max_clients == 50
+    file.unlink()
+    with pytest.raises(CacheeError, match=r"cachee\.toml has gone"):
+        given["reread"]()

@@ -113,6 +113,7 @@ impl Proxy {
         let running = self.running()?;
         let report = py.detach(|| running.report());
         let stats = PyDict::new(py);
+        stats.set_item("problem", report.problem)?;
         stats.set_item("clients", report.clients)?;
         for (name, count) in report.counters {
             stats.set_item(name, count)?;

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 from cachee import _proxy_settings, _settings
+from cachee._errors import CacheeError
 from cachee._proxy_settings import ProxySettings
 from cachee._setting import Setting
 from cachee._settings import Settings
-from cachee._sources import load_proxy_settings, load_settings
+from cachee._sources import load_proxy_settings, load_settings, settings_file
 
 SUMMARY = "serve any Redis client, in any language, from an L1 beside it"
 EPILOG = """\
@@ -29,8 +32,12 @@ examples:
   cachee proxy --upstream redis+sentinel://10.0.0.5,10.0.0.6/main --admin 127.0.0.1:9091
   CACHEE_UPSTREAM=redis://:secret@10.0.0.5 cachee proxy   a password that `ps` does not show
 
-SIGTERM and SIGINT let replies under way out and end it (a second one at once), SIGHUP reads the
-limits again. `cachee config` shows every setting with its default, `cachee stats` what it has done.
+It is ready when it listens: whether the upstream answers, and if not why, say /readyz of --admin
+and `cachee stats`. SIGTERM and SIGINT let replies under way out and end it (a second one at once);
+blocked clients are not waited for. SIGHUP reads the limits again and names what has to wait for
+the next start. Every setting has a flag, a variable (CACHEE_MAX_CLIENTS) and a place in
+cachee.toml or in [tool.cachee] of pyproject.toml, in the working directory, or in the file that
+CACHEE_CONFIG names; `cachee config` shows all of them with their defaults.
 
 exit codes: 0 ended by a signal, 1 the same, but cut short by a second one, 2 a wrong setting, or an
 address that cannot be listened on
@@ -64,13 +71,28 @@ def run(arguments: argparse.Namespace) -> int:
     def announce(ready: server.Ready) -> None:
         print(json.dumps({"ready": asdict(ready)}) if arguments.json else ready, flush=True)
 
-    settings = load_settings(
-        _given(arguments, SECTIONS["L1"]), base=Settings(stats_socket=True), source="a flag"
-    )
+    def of_the_l1() -> Settings:
+        given = _given(arguments, SECTIONS["L1"])
+        return load_settings(given, base=Settings(stats_socket=True), source="a flag")
+
+    def reread() -> ProxySettings:
+        if file is not None and not file.is_file():
+            raise CacheeError(f"{file} has gone")
+        now = of_the_l1()
+        changed = [
+            name
+            for name, row in SECTIONS["L1"].items()
+            if getattr(now, row.field_name) != getattr(settings, row.field_name)
+        ]
+        if changed:
+            _say(f"changed, but only for the next start: {', '.join(changed)}")
+        return _own(arguments)
+
+    file, settings = settings_file(os.environ, Path()), of_the_l1()
     return server.serve(
         settings,
         _own(arguments),
-        reread=lambda: _own(arguments),
+        reread=reread,
         announce=announce,
         say=_say,
     )

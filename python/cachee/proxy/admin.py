@@ -163,7 +163,10 @@ class _Handler(BaseHTTPRequestHandler):
         if snapshot.draining:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "draining\n")
         elif not snapshot.ready:
-            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "the upstream does not answer\n")
+            self._answer(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"no upstream: {snapshot.problem or 'not tried yet'}\n",
+            )
         else:
             self._answer(HTTPStatus.OK, "ready\n")
 

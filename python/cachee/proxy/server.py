@@ -8,7 +8,8 @@ chose; the data path is native and does not notice any of it.
 
     SIGTERM, SIGINT   accept nobody, answer what is under way within drain_timeout, exit 0
     the same again    end at once, exit 1
-    SIGHUP            read the limits again from file and environment; a wrong one changes nothing
+    SIGHUP            read the limits again from file and environment; a wrong one, or a file that
+                      has gone, changes nothing
 """
 
 from __future__ import annotations
@@ -180,12 +181,14 @@ class Server:
         except RuntimeError:  # closed: the process is about to end
             stats = {}
         links = cast("list[Mapping[str, object]]", stats.pop("links", []))
+        problem = str(stats.pop("problem", ""))
         return ProxySnapshot(
             mode=self._mode,
             pid=os.getpid(),
             version=_core.__version__,
             uptime_s=time.monotonic() - self._started_s,
             ready=self._proxy.is_ready(),
+            problem=problem,
             draining=self._draining,
             listen=tuple(self._proxy.addresses),
             upstream=self._upstream,

@@ -128,6 +128,8 @@ pub struct ProxyReport {
     pub links: Vec<LinkReport>,
     /// The upstream answers.
     pub is_ready: bool,
+    /// Why it does not.
+    pub problem: String,
 }
 
 impl Proxy {
@@ -173,9 +175,8 @@ impl Proxy {
     /// An upstream that is not there yet is no reason not to start.
     fn settle(shared: &Shared, watch: &mut Watch) {
         use host::Host;
-        let is_ready = watch.look().is_ok();
-        shared.is_ready.store(is_ready, Ordering::Release);
-        if is_ready
+        let end = watch.look();
+        if shared.looked(end)
             && shared.cluster.is_none()
             && shared.is_open()
             && shared.config.mode != config::Mode::Off
@@ -225,6 +226,7 @@ impl Proxy {
             store: self.shared.store.stats(),
             links: self.shared.links().into_iter().map(link).collect(),
             is_ready: self.is_ready(),
+            problem: self.shared.problem.lock().clone(),
         }
     }
 

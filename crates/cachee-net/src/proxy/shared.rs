@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cachee_core::{Store, StoreConfig};
 use foldhash::fast::RandomState;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockAddr;
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     /// Itself, for the feeds of a cluster.
     own: OnceLock<Weak<Self>>,
     pub(crate) is_ready: AtomicBool,
+    /// Why it is not.
+    pub(crate) problem: Mutex<String>,
     pub(crate) clients: AtomicUsize,
     /// Clients turned away because there were too many.
     pub(crate) refused: AtomicU64,
@@ -143,6 +145,7 @@ impl Shared {
                 .then(|| Arc::new(Cluster::new())),
             own: OnceLock::new(),
             is_ready: AtomicBool::new(false),
+            problem: Mutex::default(),
             clients: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             max_staleness_ms: config.link.max_staleness_ms,
@@ -200,6 +203,14 @@ impl Shared {
 
     pub(crate) fn upstream_tls(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
         self.upstream_tls.clone()
+    }
+
+    /// The end of a look at the upstream; true when it is there.
+    pub(crate) fn looked(&self, end: Result<(), NetError>) -> bool {
+        let is_ready = end.is_ok();
+        *self.problem.lock() = end.err().map_or_else(String::new, |error| error.to_string());
+        self.is_ready.store(is_ready, Ordering::Release);
+        is_ready
     }
 
     pub(crate) fn set_open(&self, is_open: bool) {

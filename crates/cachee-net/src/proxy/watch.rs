@@ -123,11 +123,11 @@ impl Watch {
 
     pub(crate) fn run(&mut self) {
         while !self.stop.is_told() {
-            let is_ready = self.look().is_ok();
+            let end = self.look();
+            let is_ready = self.shared.looked(end);
             if !is_ready {
                 self.connection = None;
             }
-            self.shared.is_ready.store(is_ready, Ordering::Release);
             let knows_commands = self.shared.learn_commands();
             let is_connecting =
                 |feed: &LinkFeed| matches!(feed.link.status(), LinkStatus::Connecting);
@@ -286,6 +286,14 @@ impl Watch {
                     let text = String::from_utf8_lossy(answer).trim().to_owned();
                     return Err(NetError::Refused(text));
                 }
+            }
+        }
+        let db = config.db.to_string();
+        if config.db != 0 && self.shared.is_open() {
+            let answer = ask(&transport, &[b"SELECT", db.as_bytes()])?;
+            if answer.starts_with(b"-") {
+                let text = String::from_utf8_lossy(&answer[1..]).trim().to_owned();
+                return Err(NetError::Refused(format!("SELECT {db}: {text}")));
             }
         }
         self.may_list = true;

@@ -21,12 +21,12 @@ use super::config::Limits;
 use super::host::{Context, Ticket};
 use super::inbox::{Inbox, Message};
 use super::nodes::Nodes;
-use super::output::{Output, Pool};
+use super::output::Pool;
 use super::session::{Ending, Session};
 use super::shared::Shared;
 use crate::clock;
 use crate::commands::CommandTable;
-use crate::transport::{self, Transport};
+use crate::transport::Transport;
 
 /// What one read can bring.
 const READ_BYTES: usize = 64 << 10;
@@ -47,13 +47,6 @@ pub(crate) const WAKE: Token = Token(usize::MAX);
 
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// The client's own connection to the upstream.
-enum Upstream {
-    None,
-    Connecting { transport: Transport, attempt: usize, deadline_ms: u64 },
-    Open(Transport),
-}
-
 /// A client and its two sockets.
 struct Client {
     session: Session,
@@ -67,6 +60,8 @@ struct Client {
     /// event will tell of it again.
     is_hung_up: bool,
     is_upstream_hung_up: bool,
+    /// Until when TLS has to be agreed upon with it, while that has not been seen.
+    handshake_ms: Option<u64>,
     /// The client will send no more.
     has_ended: bool,
     /// Bytes came or went.
@@ -121,6 +116,9 @@ macro_rules! context {
 }
 
 mod nodes;
+mod upstream;
+
+use upstream::Upstream;
 
 impl Worker {
     pub(crate) fn new(number: usize, shared: Arc<Shared>) -> io::Result<Self> {
@@ -263,6 +261,7 @@ impl Worker {
             is_upstream_readable: false,
             is_hung_up: false,
             is_upstream_hung_up: false,
+            handshake_ms: None,
             has_ended: false,
             active_ms: clock::coarse_ms(),
             blocked_ms: None,
@@ -310,7 +309,7 @@ impl Worker {
         let mut budget = TURN_BYTES;
         let mut is_over = false;
         loop {
-            held.read_upstream(&context, &mut self.buffer, &mut budget);
+            held.read_upstream(&context, &self.shared, &mut self.buffer, &mut budget);
             held.session.resume(&context);
             is_over |= !held.read_client(&context, &mut self.buffer, &mut budget);
             let core = &held.session.core;
@@ -347,7 +346,7 @@ impl Worker {
     fn connected(&mut self, client: usize) {
         let context = context!(self);
         let held = &mut self.clients[client];
-        let Upstream::Connecting { transport, attempt, .. } =
+        let Upstream::Connecting { transport, attempt, deadline_ms } =
             std::mem::replace(&mut held.upstream, Upstream::None)
         else {
             return;
@@ -355,6 +354,7 @@ impl Worker {
         match transport.take_error() {
             Ok(()) => {
                 context.counters.upstream_connects.add(1);
+                held.handshake_ms = transport.is_tls().then_some(deadline_ms);
                 held.upstream = Upstream::Open(transport);
             }
             Err(error) => {
@@ -394,6 +394,15 @@ impl Worker {
             {
                 self.connect_timed_out(client);
                 continue;
+            }
+            if held.handshake_ms.is_some_and(|deadline_ms| now_ms >= deadline_ms) {
+                held.handshake_ms = None;
+                if held.upstream.is_handshaking() {
+                    let context = context!(self);
+                    held.lose_upstream(&context, &self.shared, &io::ErrorKind::TimedOut.into());
+                    self.make_due(client);
+                    continue;
+                }
             }
             if held.nodes.is_some() {
                 self.tick_nodes(client);
@@ -449,37 +458,6 @@ impl Client {
         true
     }
 
-    /// Reads of the upstream while there is room for it.
-    fn read_upstream(&mut self, context: &Context<'_>, buffer: &mut [u8], budget: &mut usize) {
-        while self.is_upstream_readable
-            && *budget > 0
-            && self.session.core.ending != Ending::AfterOutput
-            && !self.session.core.is_output_full(context)
-        {
-            let Upstream::Open(transport) = &self.upstream else { return };
-            match transport.read(buffer) {
-                Ok(0) => {
-                    self.is_upstream_readable = false;
-                    self.session.core.lose_upstream(context);
-                }
-                Ok(bytes) => {
-                    self.active_ms = context.now_ms;
-                    *budget = budget.saturating_sub(bytes);
-                    let is_short = bytes < buffer.len() && !transport.buffers_above_socket();
-                    self.is_upstream_readable = !is_short || self.is_upstream_hung_up;
-                    self.session.core.take_upstream_bytes(context, &buffer[..bytes]);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.is_upstream_readable = false;
-                }
-                Err(_) => {
-                    self.is_upstream_readable = false;
-                    self.session.core.lose_upstream(context);
-                }
-            }
-        }
-    }
-
     fn flush_client(&mut self, context: &Context<'_>, pool: &mut Pool) -> bool {
         let mut written = 0;
         let flushed = self.session.core.out.flush(&self.transport, pool, &mut written);
@@ -499,16 +477,6 @@ impl Client {
         }
     }
 
-    fn flush_upstream(&mut self, pool: &mut Pool) {
-        let Upstream::Open(transport) = &self.upstream else { return };
-        let mut written = 0;
-        if self.session.core.upstream.out.flush(transport, pool, &mut written).is_err() {
-            // What the upstream has said before it went is still to be read.
-            self.is_upstream_readable = true;
-            self.session.core.upstream.out = Output::default();
-        }
-    }
-
     /// Something could be done at once, without an event.
     fn has_more(&self, context: &Context<'_>) -> bool {
         let core = &self.session.core;
@@ -522,53 +490,6 @@ impl Client {
             || (self.session.has_commands() && core.may_take(context))
             || (self.nodes.as_ref().is_some_and(|nodes| nodes.has_more(&self.session))
                 && !core.is_output_full(context))
-    }
-
-    /// Begins to connect to the upstream, with the `attempt`th of its addresses.
-    fn connect(
-        &mut self,
-        client: usize,
-        attempt: usize,
-        shared: &Shared,
-        poll: &Poll,
-        context: &Context<'_>,
-    ) {
-        let addresses = shared.addresses();
-        let Some(address) = addresses.get(attempt) else {
-            let reason = format!("{} has no address", shared.link_config().endpoint);
-            return self.session.core.fail(context, &reason);
-        };
-        match transport::begin_connect(address, shared.upstream_tls()) {
-            Ok(transport) => {
-                if let Err(error) = register(poll, transport.raw_fd(), token(client, true)) {
-                    return self.session.core.fail(context, &error.to_string());
-                }
-                let deadline_ms = context.now_ms + shared.config.link.connect_timeout_ms;
-                self.upstream = Upstream::Connecting { transport, attempt, deadline_ms };
-                (self.is_upstream_readable, self.is_upstream_hung_up) = (false, false);
-            }
-            Err(error) => {
-                let error = io::Error::other(error.to_string());
-                self.connect_failed(client, attempt, &error, shared, poll, context);
-            }
-        }
-    }
-
-    fn connect_failed(
-        &mut self,
-        client: usize,
-        attempt: usize,
-        error: &io::Error,
-        shared: &Shared,
-        poll: &Poll,
-        context: &Context<'_>,
-    ) {
-        if attempt + 1 < shared.addresses().len() {
-            return self.connect(client, attempt + 1, shared, poll, context);
-        }
-        context.counters.upstream_refused.add(1);
-        let endpoint = shared.link_config().endpoint;
-        self.session.core.fail(context, &format!("no connection to {endpoint}: {error}"));
     }
 
     /// Nothing is left to be said.

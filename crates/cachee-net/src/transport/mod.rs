@@ -90,6 +90,11 @@ impl Transport {
         Ok(Written { bytes: done, is_blocked: false })
     }
 
+    /// TLS has yet to be agreed upon.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|session| session.lock().is_handshaking())
+    }
+
     /// Bytes may be held above the socket, where no poll sees them: read until `WouldBlock`.
     pub(crate) fn buffers_above_socket(&self) -> bool {
         self.tls.is_some()

@@ -74,6 +74,10 @@ impl TlsSession {
         Ok(session)
     }
 
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
     pub(super) fn read(&mut self, socket: &Socket, into: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.connection.reader().read(into) {
