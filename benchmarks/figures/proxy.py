@@ -11,7 +11,7 @@ NAME = "proxy"
 TITLE = "The proxy: `cachee bench proxy`"
 METHOD = (
     "50 connections, 1, 16 or 64 commands at once on each; server, proxy and load share the "
-    "machine. Everybody is up and takes a second in turn, five times; medians. *Byte relay*: one "
+    "machine. Everybody is up and takes a second in turn, three times; medians. *Byte relay*: one "
     "thread that passes bytes on unread, one upstream connection a client: the floor of any such "
     "proxy. *CPU*: the kernel's count over all threads, an operation. *Asked*: commands that "
     "reached the server, an operation. *Open loop*: commands sent at fixed times, at half of what "
@@ -40,7 +40,7 @@ def run(session: Session) -> dict:
     from cachee.bench import report, rounds
 
     only = ("get P=16 100 B TCP", "set P=1 100 B TCP") if session.quick else ()
-    settings = rounds.Settings(rounds=3 if session.quick else 5, only=only)
+    settings = rounds.Settings(rounds=3, only=only)
     result = rounds.measure(settings, lambda _what, _done, _of: None)
     closed = [row for row in result.rows if row.rate_per_s is None]
     rows: list[dict] = []

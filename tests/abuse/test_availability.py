@@ -170,8 +170,7 @@ def test_a_reload_names_what_has_to_wait(
     file = tmp_path / "cachee.toml"
     file.write_text("max_clients = 50\n")
     said = (
-        "cachee proxy: changed, but only for the next start: mode\n"
-        "cachee proxy: limits reloaded\n"
+        "cachee proxy: changed, but only for the next start: mode\ncachee proxy: limits reloaded\n"
     )
     with proxy(upstream=f"redis://127.0.0.1:{own_server.port}", saying=said) as front:
         file.write_text('max_clients = 1\nmode = "off"\n')
