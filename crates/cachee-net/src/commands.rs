@@ -126,10 +126,9 @@ impl CommandTable {
         let mut name = [0_u8; NAME_BYTES_MAX];
         let Some(command) = self.find(args, &mut name) else { return false };
         // Streams are waited for by an option.
-        let has_option =
-            |args: &[&[u8]]| args.iter().any(|word| word.eq_ignore_ascii_case(b"BLOCK"));
         let needs_option = matches!(name_without_padding(&name), b"xread" | b"xreadgroup");
-        command.is_blocking && (!needs_option || has_option(args))
+        let has_option = || args.iter().any(|word| word.eq_ignore_ascii_case(b"BLOCK"));
+        command.is_blocking && (!needs_option || has_option())
     }
 
     /// What the server says of the command `args`; `None` for one it does not know.

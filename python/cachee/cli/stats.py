@@ -97,7 +97,7 @@ def _link_name(link: dict[str, Any]) -> str:
 def _print_addresses(snapshot: dict[str, Any]) -> None:
     state = "draining" if snapshot["draining"] else "ready"
     if not snapshot["ready"]:
-        state = f"no upstream: {snapshot['problem'] or 'not tried yet'}"
+        state = f"no upstream: {snapshot['problem']}"
     print(f"  {' '.join(snapshot['listen'])} -> {snapshot['upstream']}: {state}")
 
 

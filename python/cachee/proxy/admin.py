@@ -163,10 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         if snapshot.draining:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "draining\n")
         elif not snapshot.ready:
-            self._answer(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"no upstream: {snapshot.problem or 'not tried yet'}\n",
-            )
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"no upstream: {snapshot.problem}\n")
         else:
             self._answer(HTTPStatus.OK, "ready\n")
 

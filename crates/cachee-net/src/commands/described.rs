@@ -1,6 +1,5 @@
 //! One command by its description, for whoever has to send it somewhere.
 
-use super::spec::Access;
 use super::{Command, NAME_BYTES_MAX, RequestPolicy, ResponsePolicy, name_without_padding};
 
 /// What the server says of one command.
@@ -32,10 +31,12 @@ impl Described<'_> {
     }
 
     /// Every key read or written; `None` when they cannot be known from the description.
-    #[allow(dead_code)] // until the proxy's session asks it
+    #[cfg(test)]
     pub(crate) fn keys<'a>(&self, args: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
         let mut keys = Vec::new();
-        for spec in self.command.keys.iter().filter(|spec| spec.access != Access::Channel) {
+        for spec in
+            self.command.keys.iter().filter(|spec| spec.access != super::spec::Access::Channel)
+        {
             spec.find(args, &mut keys)?;
         }
         Some(keys)

@@ -160,7 +160,18 @@ fn policies_and_flags_are_the_servers() {
     assert_eq!(policies("MGET a"), (RequestPolicy::MultiShard, ResponsePolicy::Default));
     assert_eq!(policies("SCAN 0"), (RequestPolicy::Special, ResponsePolicy::Special));
     assert_eq!(policies("GET a"), (RequestPolicy::Default, ResponsePolicy::Default));
-    assert!(table.is_blocking(&words("BLPOP a 0")) && !table.is_blocking(&words("LPOP a")));
+    for (line, expected) in [
+        ("BLPOP a 0", true),
+        ("LPOP a", false),
+        ("XREAD block 0 STREAMS s 0", true),
+        ("XREAD COUNT 1 STREAMS s 0", false),
+        ("XREADGROUP GROUP g c STREAMS s 0", false),
+    ] {
+        assert_eq!(table.is_blocking(&words(line)), expected, "{line}");
+    }
+    for line in ["CLIENT MAINT_NOTIFICATIONS ON", "client nosuch", "CLIENT"] {
+        assert_eq!(effect(&table, line), Effect::None, "{line}");
+    }
     assert!(described("cluster MEET h 1").is_admin());
     assert!(!described("CLUSTER SLOTS").is_admin());
     assert_eq!(described("Cluster Slots").name(), b"cluster|slots");

@@ -353,7 +353,8 @@ impl<V: LinkValue> Link<V> {
         let Some(connection) = state.connection.clone() else { return };
         state.out.is_writing = true;
         let mut spare = Vec::new();
-        while !state.out.bytes.is_empty() {
+        // At least once: TLS may hold bytes that a full socket did not take.
+        loop {
             let bytes = std::mem::replace(&mut state.out.bytes, spare);
             drop(state);
             let written = connection.transport.write(&bytes);
@@ -378,6 +379,9 @@ impl<V: LinkValue> Link<V> {
                     drop(state);
                     return self.lose(connection.generation, &error.to_string());
                 }
+            }
+            if state.out.bytes.is_empty() {
+                break;
             }
         }
         state.out.is_writing = false;

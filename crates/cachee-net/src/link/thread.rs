@@ -173,13 +173,6 @@ impl<V: LinkValue> Link<V> {
         let mut state = self.state.lock();
         if state.generation == connection.generation {
             state.out.is_blocked = false;
-            // TLS may hold the last bytes.
-            if state.out.bytes.is_empty()
-                && connection.transport.write(&[]).is_ok_and(|w| w.is_blocked)
-            {
-                state.out.is_blocked = true;
-                return connection.want_write(true);
-            }
             self.write_out(state);
         }
     }

@@ -18,12 +18,23 @@ enum Node {
     Open(Transport),
 }
 
+struct Socket {
+    node: Node,
+    is_readable: bool,
+    /// The other side has closed: its end follows what is still to be read.
+    is_hung_up: bool,
+}
+
+impl From<Node> for Socket {
+    fn from(node: Node) -> Self {
+        Self { node, is_readable: false, is_hung_up: false }
+    }
+}
+
 /// In the order of the router's connections.
 #[derive(Default)]
 pub(crate) struct Nodes {
-    sockets: Vec<(Node, bool)>,
-    /// Whose other side has closed.
-    hung_up: Vec<bool>,
+    sockets: Vec<Socket>,
 }
 
 /// What an event loop gives for a turn.
@@ -45,11 +56,10 @@ impl Nodes {
         is_readable: bool,
         is_hung_up: bool,
     ) {
-        if let Some(hung_up) = self.hung_up.get_mut(number) {
-            *hung_up |= is_hung_up;
-        }
-        let Some((node, readable)) = self.sockets.get_mut(number) else { return };
-        *readable |= is_readable;
+        let Some(socket) = self.sockets.get_mut(number) else { return };
+        socket.is_readable |= is_readable;
+        socket.is_hung_up |= is_hung_up;
+        let node = &mut socket.node;
         if !matches!(node, Node::Connecting { .. }) {
             return;
         }
@@ -85,10 +95,9 @@ impl Nodes {
             let Some(router) = &session.core.router else { break };
             let Some(connection) = router.connections.get(number) else { break };
             if self.sockets.len() <= number {
-                self.sockets.push((Node::None, false));
-                self.hung_up.push(false);
+                self.sockets.push(Node::None.into());
             }
-            if connection.is_wanted && matches!(self.sockets[number].0, Node::None) {
+            if connection.is_wanted && matches!(self.sockets[number].node, Node::None) {
                 self.connect(turn, session, number, 0, None);
             }
             self.read(turn, session, number, buffer, budget);
@@ -109,18 +118,21 @@ impl Nodes {
         budget: &mut usize,
     ) {
         let context = turn.context;
-        while self.sockets[number].1
+        while self.sockets[number].is_readable
             && *budget > 0
             && session.core.ending != Ending::AfterOutput
             && !session.core.is_output_full(context)
         {
-            let (Node::Open(transport), is_readable) = &mut self.sockets[number] else { return };
+            let Socket { node: Node::Open(transport), is_readable, is_hung_up } =
+                &mut self.sockets[number]
+            else {
+                return;
+            };
             let error = match transport.read(buffer) {
                 Ok(bytes) if bytes > 0 => {
                     *budget = budget.saturating_sub(bytes);
-                    *is_readable = bytes == buffer.len()
-                        || transport.buffers_above_socket()
-                        || self.hung_up[number];
+                    *is_readable =
+                        bytes == buffer.len() || transport.buffers_above_socket() || *is_hung_up;
                     session.core.take_node_bytes(context, number, &buffer[..bytes]);
                     continue;
                 }
@@ -136,7 +148,10 @@ impl Nodes {
     }
 
     fn flush(&mut self, session: &mut Session, number: usize, pool: &mut Pool) {
-        let (Node::Open(transport), is_readable) = &mut self.sockets[number] else { return };
+        let Socket { node: Node::Open(transport), is_readable, .. } = &mut self.sockets[number]
+        else {
+            return;
+        };
         let Some(router) = &mut session.core.router else { return };
         let Some(connection) = router.connections.get_mut(number) else { return };
         let mut written = 0;
@@ -171,9 +186,7 @@ impl Nodes {
         match begun {
             Ok(transport) => {
                 let deadline_ms = turn.context.now_ms + turn.shared.config.link.connect_timeout_ms;
-                self.hung_up[number] = false;
-                self.sockets[number] =
-                    (Node::Connecting { transport, attempt, deadline_ms }, false);
+                self.sockets[number] = Node::Connecting { transport, attempt, deadline_ms }.into();
             }
             Err(error) => {
                 turn.context.counters.upstream_refused.add(1);
@@ -183,7 +196,7 @@ impl Nodes {
     }
 
     fn lose(&mut self, turn: &Turn<'_>, session: &mut Session, number: usize, error: &io::Error) {
-        let (node, _) = std::mem::replace(&mut self.sockets[number], (Node::None, false));
+        let node = std::mem::replace(&mut self.sockets[number], Node::None.into()).node;
         let what = match &node {
             Node::Open(_) => "the connection is lost to",
             Node::None | Node::Connecting { .. } => "no connection to",
@@ -197,7 +210,7 @@ impl Nodes {
     /// Attempts to connect that take too long end.
     pub(crate) fn tick(&mut self, turn: &Turn<'_>, session: &mut Session) {
         for number in 0..self.sockets.len() {
-            if let Node::Connecting { deadline_ms, .. } = self.sockets[number].0
+            if let Node::Connecting { deadline_ms, .. } = self.sockets[number].node
                 && turn.context.now_ms >= deadline_ms
             {
                 self.lose(turn, session, number, &io::ErrorKind::TimedOut.into());
@@ -208,7 +221,7 @@ impl Nodes {
     /// Something can be read at once.
     pub(crate) fn has_more(&self, session: &Session) -> bool {
         let is_missing = |number: usize| {
-            self.sockets.get(number).is_none_or(|(node, _)| matches!(node, Node::None))
+            self.sockets.get(number).is_none_or(|socket| matches!(socket.node, Node::None))
         };
         let router = session.core.router.as_ref();
         let mut wanted = router.iter().flat_map(|router| router.connections.iter().enumerate());
@@ -216,11 +229,11 @@ impl Nodes {
             || self
                 .sockets
                 .iter()
-                .any(|(node, readable)| *readable && matches!(node, Node::Open(_)))
+                .any(|socket| socket.is_readable && matches!(socket.node, Node::Open(_)))
     }
 
     pub(crate) fn close(&self, poll: &Poll) {
-        self.sockets.iter().for_each(|(node, _)| close(poll, node));
+        self.sockets.iter().for_each(|socket| close(poll, &socket.node));
     }
 }
 

@@ -145,7 +145,7 @@ impl Shared {
                 .then(|| Arc::new(Cluster::new())),
             own: OnceLock::new(),
             is_ready: AtomicBool::new(false),
-            problem: Mutex::default(),
+            problem: Mutex::new("not tried yet".to_owned()),
             clients: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             max_staleness_ms: config.link.max_staleness_ms,

@@ -41,7 +41,6 @@ const VIEW_PAUSE: Duration = Duration::from_millis(15);
 /// While a sentinel is listened to: how soon the end of the proxy is noticed.
 const LISTENING_INTERVAL: Duration = Duration::from_millis(100);
 /// Sweeping and learning need no connection.
-const RESOLVE_MS: u64 = 3_000;
 const ANSWER_MS: u64 = 1_000;
 
 /// The watching thread.
@@ -57,7 +56,8 @@ pub(crate) struct Watch {
     /// May `ACL LIST` be asked?
     may_list: bool,
     proven_ms: u64,
-    resolved_ms: u64,
+    /// The server behind a name has said that it is a primary.
+    was_primary: bool,
 }
 
 /// Ends a thread that pauses on it.
@@ -116,7 +116,7 @@ impl Watch {
             rules: None,
             may_list: true,
             proven_ms: clock::now_ms(),
-            resolved_ms: 0,
+            was_primary: false,
         };
         (watch, stop)
     }
@@ -192,35 +192,15 @@ impl Watch {
             self.proven_ms = 0;
         }
         self.look_around()?;
-        self.resolve_again();
         if self.connection.is_none() {
             let config = self.shared.link_config();
             self.shared.set_addresses(transport::resolve(&config.endpoint)?);
-            self.resolved_ms = clock::now_ms();
             self.connect(&config)?;
         }
         self.compare_rules()?;
         self.check_role()?;
         self.prove_identities();
         Ok(())
-    }
-
-    /// One server by its name: a name that leads elsewhere is how managed servers fail over, and
-    /// the old one may live on as a replica.
-    fn resolve_again(&mut self) {
-        let is_due = clock::now_ms() >= self.resolved_ms + RESOLVE_MS;
-        if self.follower.is_some() || self.survey.is_some() || !is_due {
-            return;
-        }
-        self.resolved_ms = clock::now_ms();
-        let config = self.shared.link_config();
-        // A name server that is down is no news of ours.
-        let Ok(addresses) = transport::resolve(&config.endpoint) else { return };
-        if self.shared.set_addresses(addresses.clone()) {
-            self.connection = None;
-            self.rules = None;
-            self.shared.move_to(config.endpoint, addresses);
-        }
     }
 
     /// In front of a cluster: what its nodes say, and a connection to one of them.
@@ -257,14 +237,35 @@ impl Watch {
         Ok(())
     }
 
-    /// Behind sentinels: is the server we talk to still what it was?
+    /// Is the server we talk to still what it was? Behind sentinels it is left at once. One that
+    /// was found by its name is left as soon as the name leads elsewhere: that is how managed
+    /// servers fail over, and the old one may live on as a replica. A name alone that leads to
+    /// another address says nothing, some lead to each of many in turn.
     fn check_role(&mut self) -> Result<(), NetError> {
-        let (Some(_), Some(connection)) = (&self.follower, &self.connection) else {
+        let Some(connection) = self.connection.as_ref().filter(|_| self.survey.is_none()) else {
             return Ok(());
         };
-        if is_replica(&ask(connection, &ROLE_QUESTION)?) {
-            self.forsake();
-            return Err(NetError::Refused("the server is not the primary any longer".to_owned()));
+        let is_replica = is_replica(&ask(connection, &ROLE_QUESTION)?);
+        if self.follower.is_some() {
+            if is_replica {
+                self.forsake();
+                let reason = "the server is not the primary any longer";
+                return Err(NetError::Refused(reason.to_owned()));
+            }
+            return Ok(());
+        }
+        if !(is_replica && self.was_primary) {
+            self.was_primary = !is_replica;
+            return Ok(());
+        }
+        let endpoint = self.shared.link_config().endpoint;
+        // A name server that is down is no news of ours.
+        let Ok(addresses) = transport::resolve(&endpoint) else { return Ok(()) };
+        if self.shared.set_addresses(addresses.clone()) {
+            self.connection = None;
+            self.rules = None;
+            self.was_primary = false;
+            self.shared.move_to(endpoint, addresses);
         }
         Ok(())
     }

@@ -183,7 +183,7 @@ impl Core {
         let words = command.words;
         let change = match special {
             Special::Select => Change::Select(number(words.get(1).copied())),
-            Special::Auth => Change::Login(login(&words[1..])),
+            Special::Auth => Change::Login(login_of(&words[1..])),
             Special::Hello => hello(words),
             Special::Reset => self.reset(context),
             Special::Multi => {
@@ -560,7 +560,7 @@ fn is_off(words: &[&[u8]]) -> bool {
 }
 
 /// `AUTH password` or `AUTH user password`.
-fn login(words: &[&[u8]]) -> Option<Login> {
+fn login_of(words: &[&[u8]]) -> Option<Login> {
     match *words {
         [password] => Some(Login { user: None, password: password.to_vec() }),
         [user, password] => {
@@ -573,16 +573,21 @@ fn login(words: &[&[u8]]) -> Option<Login> {
 
 fn hello(words: &[&[u8]]) -> Change {
     let version = number(words.get(1).copied()).and_then(|version| u8::try_from(version).ok());
-    let mut given = None;
+    let login = hello_options(words).filter(|(is_auth, _)| *is_auth).last();
+    Change::Hello { version, login: login.map(|(_, values)| login_of(values)) }
+}
+
+/// What a `HELLO` sets besides the version, as the server reads it (the last of a kind counts):
+/// whether it is `AUTH`, else a name, and the values.
+pub(super) fn hello_options<'a, 'b>(
+    words: &'a [&'b [u8]],
+) -> impl Iterator<Item = (bool, &'a [&'b [u8]])> {
     let mut options = words.get(2..).unwrap_or_default();
-    // As the server reads them: the last one counts.
-    while let [option, rest @ ..] = options {
-        let values = if option.eq_ignore_ascii_case(b"AUTH") { 2 } else { 1 };
-        let Some((words, behind)) = rest.split_at_checked(values) else { break };
-        if values == 2 {
-            given = Some(login(words));
-        }
+    std::iter::from_fn(move || {
+        let (option, rest) = options.split_first()?;
+        let is_auth = option.eq_ignore_ascii_case(b"AUTH");
+        let (values, behind) = rest.split_at_checked(if is_auth { 2 } else { 1 })?;
         options = behind;
-    }
-    Change::Hello { version, login: given }
+        Some((is_auth, values))
+    })
 }

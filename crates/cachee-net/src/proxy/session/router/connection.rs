@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::super::effects::hello_options;
 use super::super::state::{Kind, State};
 use super::Router;
 use crate::proxy::config::Login;
@@ -113,7 +114,8 @@ impl Router {
         };
         let mut name = name.join(&b' ').to_ascii_uppercase();
         if words[0].eq_ignore_ascii_case(b"HELLO") {
-            name = [&b"HELLO"[..], &hello_options(words).join(&b' ')].join(&b' ');
+            let has = |wanted| hello_options(words).any(|(is_auth, _)| is_auth == wanted);
+            name = format!("HELLO {} {}", has(true), has(false)).into_bytes();
         }
         let record = Record { id, name, bytes: bytes.to_vec(), is_accepted: false };
         self.records.push(record);
@@ -130,18 +132,4 @@ impl Router {
         let name = self.records[at].name.clone();
         self.records.retain(|record| record.id >= id || record.name != name);
     }
-}
-
-/// What a `HELLO` sets besides the version, without the values.
-fn hello_options(words: &[&[u8]]) -> Vec<&'static [u8]> {
-    let mut options = words.get(2..).unwrap_or_default();
-    let mut found: Vec<&'static [u8]> = Vec::new();
-    while let Some((option, rest)) = options.split_first() {
-        let is_auth = option.eq_ignore_ascii_case(b"AUTH");
-        found.push(if is_auth { b"AUTH" } else { b"SETNAME" });
-        options = rest.get(if is_auth { 2 } else { 1 }..).unwrap_or_default();
-    }
-    found.sort_unstable();
-    found.dedup();
-    found
 }

@@ -464,8 +464,8 @@ fn what_is_repeated_on_new_connections_is_bounded() {
     let names: Vec<_> =
         router.records.iter().map(|record| String::from_utf8_lossy(&record.name)).collect();
     let expected = [
-        "HELLO SETNAME",
-        "HELLO AUTH SETNAME",
+        "HELLO false true",
+        "HELLO true true",
         "CLIENT SETNAME",
         "CLIENT SETINFO LIB-NAME",
         "CLIENT SETINFO LIB-VER",
