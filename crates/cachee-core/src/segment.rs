@@ -165,6 +165,12 @@ impl<V: Weigh> Segment<V> {
         self.drop_entries(dep, killed)
     }
 
+    /// No change, so no record: a load that was for nothing this once would not be next time.
+    pub(crate) fn remove(&mut self, dep: u64) -> usize {
+        self.leases.kill_all(dep);
+        self.shard.remove_dependents(dep)
+    }
+
     pub(crate) fn begin_write(&mut self, dep: u64) {
         *self.writes.entry(dep).or_insert(0) += 1;
         self.invalidate(dep);

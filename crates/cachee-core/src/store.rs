@@ -13,7 +13,7 @@
 //!
 //! ```text
 //!                      entries of the key   loads of the key
-//! invalidate            dropped              all die         another stream: order unknown
+//! invalidate, remove    dropped              all die         another stream: order unknown
 //! invalidate_pushed     dropped              die if read     same stream: an unread reply is newer
 //! begin_write           dropped              all die         and none starts until
 //! end_write             dropped              all die         ... the last write has ended
@@ -313,6 +313,12 @@ impl<V: Weigh> Store<V> {
     /// Out of band: entries and every load of `dep` die. Returns how many entries.
     pub fn invalidate(&self, dep: u64) -> usize {
         self.within(self.segment_of(dep), |segment| segment.invalidate(dep))
+    }
+
+    /// As `invalidate`, of a key that has not changed: somebody has read past the L1 and may have
+    /// seen more than it holds. It does not count towards the key's being write-hot.
+    pub fn remove(&self, dep: u64) -> usize {
+        self.within(self.segment_of(dep), |segment| segment.remove(dep))
     }
 
     /// In wire order on `scope`'s stream: entries of all scopes die, and loads of `scope` whose

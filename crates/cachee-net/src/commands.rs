@@ -20,7 +20,7 @@ use foldhash::fast::FixedState;
 
 pub(crate) use described::Described;
 pub(crate) use policy::{RequestPolicy, ResponsePolicy};
-use spec::{Access, KeySpec};
+use spec::{Access, BeginSearch, FindKeys, KeySpec};
 
 /// What a command leaves to be done in the L1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ struct Command {
     is_blocking: bool,
     is_admin: bool,
     has_subcommands: bool,
+    /// Its first argument is the one key it changes, and it waits for nobody.
+    is_plain_write: bool,
     request: RequestPolicy,
     response: ResponsePolicy,
     keys: Vec<KeySpec>,
@@ -65,6 +67,19 @@ impl Command {
             }
         }
         Effect::Writes(keys)
+    }
+
+    fn is_plain_write(&self) -> bool {
+        let is_first = |spec: &KeySpec| {
+            spec.access == Access::Write
+                && !spec.is_incomplete
+                && spec.begin == BeginSearch::Index(1)
+                && matches!(spec.find, FindKeys::Range { last_key: 0, step: 1.., .. })
+        };
+        self.is_write
+            && !self.is_blocking
+            && !self.has_subcommands
+            && matches!(&self.keys[..], [spec] if is_first(spec))
     }
 }
 
@@ -119,6 +134,13 @@ impl CommandTable {
             (false, false) if writes_keys => Effect::Unknown,
             (false, false) => Effect::None,
         }
+    }
+
+    /// The key, when changing that one is all that `args` may do: most writes, found in one step.
+    #[inline]
+    pub fn written_key<'a>(&self, args: &[&'a [u8]]) -> Option<&'a [u8]> {
+        let command = self.find(args, &mut [0_u8; NAME_BYTES_MAX])?;
+        if command.is_plain_write { args.get(1).copied() } else { None }
     }
 
     /// May `args` wait for others before it is answered?

@@ -42,6 +42,7 @@ enum Operation {
     TooLarge { nth: usize, ms: u64 },
     Update { weight_bytes: usize },
     Invalidate { key: usize },
+    Remove { key: usize },
     Pushed { key: usize, scope: u32 },
     BeginWrite { keys: [usize; 2] },
     EndWrite,
@@ -65,6 +66,7 @@ impl Operation {
             44 => Self::Abandon { nth: a },
             45 => Self::TooLarge { nth: a, ms: ttl_ms },
             46..48 => Self::Update { weight_bytes: c * 8 },
+            48..52 if b < 64 => Self::Remove { key: a % 6 },
             48..52 => Self::Invalidate { key: a % 6 },
             52..56 => Self::Pushed { key: a % 6, scope },
             56 => Self::BeginWrite { keys: [a % 6, b % 6] },
@@ -211,6 +213,12 @@ impl Run {
                 let dropped = self.store.invalidate(self.dep(key));
                 assert_eq!(dropped, self.change(key, |_| true), "invalidate");
             }
+            Operation::Remove { key } => {
+                let dropped = self.store.remove(self.dep(key));
+                let wasted = self.wasted;
+                assert_eq!(dropped, self.change(key, |_| true), "remove");
+                self.wasted = wasted;
+            }
             Operation::Pushed { key, scope } => {
                 let dropped = self.store.invalidate_pushed(self.dep(key), scope);
                 let is_older = |lease: &Lease| lease.is_read && lease.id.scope == scope;
@@ -288,8 +296,8 @@ impl Run {
         self.kill(|lease| lease.id == id);
         match begun {
             Begin::Lease(token) => {
-                // A collision in the table may have cost either record, never made one.
-                self.wasted[id.key] %= WASTED_LOADS;
+                // A collision in the table may have cost either record, or some of it; never made one.
+                self.wasted[id.key] = self.wasted[id.key].min(WASTED_LOADS - 1);
                 self.too_large.remove(&id);
                 self.leases.push(Lease { token, id, is_alive: true, is_read: false });
             }

@@ -73,6 +73,16 @@ impl<K, V> Shard<K, V> {
         invalidated
     }
 
+    /// Drops the entries of `dep`, though nothing has changed.
+    pub(crate) fn remove_dependents(&mut self, dep: u64) -> usize {
+        let mut entries = 0;
+        while let Some(slot) = self.dependencies.any(dep) {
+            entries += 1;
+            self.discard(slot, Cause::Remove);
+        }
+        entries
+    }
+
     /// Drops every entry and gives the memory of the structures back.
     pub fn clear(&mut self) {
         self.stats.removed += self.slab.len() as u64;

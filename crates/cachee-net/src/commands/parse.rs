@@ -58,6 +58,7 @@ fn command(reader: &mut Reader<'_>, table: &mut CommandTable) -> Option<()> {
         command.keys.extend(legacy_spec(legacy, command.is_write));
     }
     command.has_subcommands = commands(reader, table)? > 0;
+    command.is_plain_write = command.is_plain_write();
     for _ in 10..parts {
         reader.skip()?;
     }

@@ -186,3 +186,41 @@ fn a_broken_description_is_refused_not_believed() {
     assert!(CommandTable::parse(b"-NOPERM\r\n").is_none());
     assert!(CommandTable::parse(b"*0\r\n").is_none());
 }
+
+#[test]
+fn a_plain_write_changes_its_first_argument_and_nothing_else() {
+    let table = table();
+    for line in
+        ["SET k v EX 10", "getset k v", "INCR k", "HSET k f v", "XADD k * f v", "ZADD k 1 m"]
+    {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        assert_eq!(table.written_key(&args), Some(&b"k"[..]), "{line}");
+    }
+    for line in [
+        "SET",
+        "GET k",
+        "PFCOUNT k",
+        "MSET k v",
+        "DEL k",
+        "RENAME k l",
+        "BLPOP k 0",
+        "SORT k",
+        "XGROUP CREATE k g $",
+        "SPUBLISH k m",
+        "EVAL k 0",
+        "FLUSHALL k",
+        "EXEC k",
+        "NEWER k",
+    ] {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        assert_eq!(table.written_key(&args), None, "{line}");
+    }
+    // Whatever is found in one step is found in the general way as well.
+    for name in table.commands.keys() {
+        let args: [&[u8]; 3] = [name, b"k", b"v"];
+        if let Some(key) = table.written_key(&args) {
+            assert_eq!(table.effect(&args), Effect::Writes(vec![key]), "{}", name.escape_ascii());
+            assert!(!table.is_blocking(&args));
+        }
+    }
+}

@@ -265,7 +265,7 @@ impl Proxy {
         self.warmer.stop();
         self.shared.tell_all(|| Message::Stop);
         for thread in std::mem::take(&mut *self.threads.lock()) {
-            // A thread that panicked has said so; the others are still to be ended.
+            // None of them panics.
             let _ = thread.join();
         }
         self.warmer.join();
@@ -279,8 +279,16 @@ impl Drop for Proxy {
     }
 }
 
+/// A thread of the proxy. One that panics has said so, and ends the process: its clients would wait
+/// for ever, and what it was changing in the L1 may be half changed. Whoever supervises the proxy
+/// starts it again.
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NetError> {
-    Ok(std::thread::Builder::new().name(name.to_owned()).spawn(run)?)
+    let guarded = || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+            std::process::abort();
+        }
+    };
+    Ok(std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?)
 }
 
 fn at(address: &ListenAddress, error: &NetError) -> NetError {

@@ -1,5 +1,6 @@
 //! Slots, and what the upstream sends for them.
 
+use super::beginning::Beginning;
 use super::effects::Change;
 use super::reads::{KeysSlot, Parts, ReadSlot};
 use super::state::{Confirmation, Kind, is_message};
@@ -229,10 +230,12 @@ impl Core {
         }
         match self.upstream.expected.front().copied() {
             Some(Expected::Preamble) => {
-                self.upstream.expected.pop_front();
+                let upstream = &mut self.upstream;
+                upstream.expected.pop_front();
                 if frame[0] == b'-' {
-                    self.refuse(context, frame);
+                    return self.refuse(context, frame);
                 }
+                upstream.beginning.answered(&mut upstream.out);
             }
             Some(Expected::Slot(sequence)) => self.take_reply(context, sequence, frame),
             // Nobody asked: what it is about cannot be known (a server that is full says so), but
@@ -383,6 +386,7 @@ impl Core {
         self.upstream.expected.clear();
         // Nothing is sent after its client has heard that it failed.
         self.upstream.out = Output::default();
+        self.upstream.beginning = Beginning::default();
         self.upstream.is_wanted = false;
     }
 

@@ -76,6 +76,23 @@ impl Core {
         true
     }
 
+    /// The key of a write that is nothing else.
+    #[inline]
+    pub(super) fn written_key<'a>(
+        &self,
+        context: &Context<'_>,
+        words: &[&'a [u8]],
+    ) -> Option<&'a [u8]> {
+        let is_ours = self.multi.is_none() && context.mode != Mode::Off;
+        context.table.filter(|_| is_ours)?.written_key(words)
+    }
+
+    pub(super) fn write_one(&mut self, context: &Context<'_>, command: &Command<'_>, key: u64) {
+        context.counters.writes.add(1);
+        context.host.store().begin_write(&[key]);
+        self.forward(context, command, Note::Write(key));
+    }
+
     /// A cacheable read that the L1 must not answer now.
     fn read_note(&self, context: &Context<'_>, command: &Command<'_>) -> Option<Note> {
         let words = command.words;
@@ -378,18 +395,18 @@ impl Core {
         match note {
             Note::None | Note::Info | Note::Confirmations { .. } => {}
             Note::Read(key_hash) => {
-                store.invalidate(key_hash);
+                store.remove(key_hash);
                 self.passing.remove(&[key_hash]);
             }
             Note::Reads(key_hashes) => {
                 for &key_hash in &key_hashes {
-                    store.invalidate(key_hash);
+                    store.remove(key_hash);
                 }
                 self.passing.remove(&key_hashes);
             }
             Note::Parts(parts) => {
                 for &key_hash in &parts.key_hashes {
-                    store.invalidate(key_hash);
+                    store.remove(key_hash);
                 }
                 self.passing.remove(&parts.key_hashes);
                 return Some(parts);
@@ -450,7 +467,7 @@ impl Core {
         }
         store.end_write(&transaction.writes);
         for &key_hash in &transaction.reads {
-            store.invalidate(key_hash);
+            store.remove(key_hash);
         }
         if transaction.is_opaque {
             context.host.barrier();

@@ -39,6 +39,7 @@
 //! client: nothing is sent twice, no reply is passed on that might be another's.
 
 mod answers;
+mod beginning;
 mod effects;
 mod gets;
 mod keys;
@@ -61,6 +62,7 @@ use super::request::{Limits as RequestLimits, Parsed, RequestParser, Unauthentic
 use crate::cacheable::cacheable;
 use crate::resp::{Scanner, encode_command};
 use answers::{Expected, Note, Slot};
+use beginning::Beginning;
 use keys::Keys;
 use reads::Wanted;
 use router::Router;
@@ -80,6 +82,7 @@ const FEED_RETRY_MS: u64 = 20;
 /// One of the client's own connections to the upstream.
 pub(crate) struct Private {
     pub(crate) out: Output,
+    beginning: Beginning,
     /// Bytes of a reply that is not whole yet.
     inbound: Vec<u8>,
     scanner: Scanner,
@@ -95,6 +98,7 @@ impl Private {
     fn new() -> Self {
         Self {
             out: Output::default(),
+            beginning: Beginning::default(),
             inbound: Vec::new(),
             scanner: Scanner::for_pipe(),
             expected: VecDeque::new(),
@@ -106,6 +110,24 @@ impl Private {
     /// Commands sent and not answered.
     pub(crate) fn in_flight(&self) -> usize {
         self.expected.len()
+    }
+
+    /// One of the proxy's own commands, which come before the client's.
+    fn begin(&mut self, words: &[&[u8]]) {
+        self.out.append(|out| encode_command(words, out));
+        self.expected.push_back(Expected::Preamble);
+        self.beginning.add();
+    }
+
+    /// Where the client's commands go.
+    #[inline]
+    fn commands(&mut self) -> &mut Output {
+        self.beginning.target(&mut self.out)
+    }
+
+    /// Bytes of commands that are not written yet.
+    fn waiting(&self) -> usize {
+        self.out.len() + self.beginning.held()
     }
 }
 
@@ -345,8 +367,10 @@ impl Core {
 
     /// Every command taken so far is on its way to the server.
     pub(crate) fn is_sent(&self) -> bool {
-        let is_sent = |router: &Router| router.connections.iter().all(|each| each.out.is_empty());
-        self.upstream.out.is_empty() && self.router.as_ref().is_none_or(|router| is_sent(router))
+        let is_sent = |router: &Router| router.connections.iter().all(|each| each.is_sent());
+        self.upstream.out.is_empty()
+            && self.upstream.beginning.held() == 0
+            && self.router.as_ref().is_none_or(|router| is_sent(router))
     }
 
     /// Every command taken so far is answered and the answers are written.
@@ -389,7 +413,7 @@ impl Core {
         self.ending == Ending::Open
             && self.slots.len() < context.limits.pipeline
             && self.out.len() + self.held < context.limits.output_buffer_bytes
-            && self.upstream.out.len() < UPSTREAM_BYTES_MAX
+            && self.upstream.waiting() < UPSTREAM_BYTES_MAX
             && self.router.as_ref().is_none_or(|router| router.may_take())
     }
 
@@ -448,6 +472,15 @@ impl Core {
             self.pipe(context, command);
             return true;
         }
+        if let Some(key) = self.written_key(context, words) {
+            let key_hash = context.host.store().key_hash(key);
+            let is_taken = !self.reading.contains(key_hash);
+            if is_taken {
+                context.counters.commands.add(1);
+                self.write_one(context, command, key_hash);
+            }
+            return is_taken;
+        }
         if self.multi.is_none() && self.opaque == 0 && self.state.is_plain() {
             if let Some(found) = cacheable(words) {
                 if self.is_reading(context, &words[1..2]) {
@@ -491,7 +524,7 @@ impl Core {
         self.open_upstream(context);
         context.counters.forwarded.add(1);
         self.upstream.expected.push_back(expected);
-        command.pass_on(&mut self.upstream.out);
+        command.pass_on(self.upstream.commands());
     }
 
     /// Asks for the connection, which begins with the proxy's own login and database.
@@ -510,13 +543,11 @@ impl Core {
         if let Some(login) = context.login {
             let user = login.user.as_deref().unwrap_or("default").as_bytes();
             let words: [&[u8]; 3] = [b"AUTH", user, &login.password];
-            upstream.out.append(|out| encode_command(&words, out));
-            upstream.expected.push_back(Expected::Preamble);
+            upstream.begin(&words);
         }
         if context.db != 0 {
             let db = context.db.to_string();
-            upstream.out.append(|out| encode_command(&[b"SELECT", db.as_bytes()], out));
-            upstream.expected.push_back(Expected::Preamble);
+            upstream.begin(&[b"SELECT", db.as_bytes()]);
         }
     }
 

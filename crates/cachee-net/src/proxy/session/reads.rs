@@ -427,7 +427,7 @@ impl Core {
         self.open_upstream(context);
         context.counters.forwarded.add(1);
         self.upstream.expected.push_back(expected);
-        self.upstream.out.extend_owned(command);
+        self.upstream.commands().extend_owned(command);
     }
 
     /// A read of one of these keys is under way in the link.

@@ -446,17 +446,32 @@ impl Rig {
 fn after_reset_the_proxy_logs_in_again_before_anything_else() {
     let mut rig = Rig::new(alice(), 3, Limits::default());
     rig.send(&["PING"]);
-    assert_eq!(rig.sent(), ["AUTH alice a", "SELECT 3", "PING"]);
-    rig.hear("+OK\r\n+OK\r\n+PONG\r\n");
+    assert_eq!(rig.sent(), ["AUTH alice a", "SELECT 3"]);
+    rig.hear("+OK\r\n");
+    assert!(rig.sent().is_empty(), "not in another database than the proxy's");
+    rig.hear("+OK\r\n");
+    assert_eq!(rig.sent(), ["PING"]);
+    rig.hear("+PONG\r\n");
     rig.send(&["SELECT 5", "RESET", "ECHO a"]);
     assert_eq!(rig.sent(), ["SELECT 5", "RESET"]);
     rig.hear("+OK\r\n+RESET\r\n");
-    assert_eq!(rig.sent(), ["AUTH alice a", "SELECT 3", "ECHO a"]);
-    rig.hear("+OK\r\n+OK\r\n$1\r\na\r\n");
+    assert_eq!(rig.sent(), ["AUTH alice a", "SELECT 3"]);
+    rig.hear("+OK\r\n+OK\r\n");
+    assert_eq!(rig.sent(), ["ECHO a"]);
+    rig.hear("$1\r\na\r\n");
     assert_eq!(rig.out(), "+PONG\r\n+OK\r\n+RESET\r\n$1\r\na\r\n");
     rig.send(&["GET k"]);
     let identity = rig.host.identity.lock().clone().unwrap();
     assert_eq!((identity.db, identity.login), (3, alice()));
+}
+
+#[test]
+fn nothing_runs_when_the_proxys_own_login_is_refused() {
+    let mut rig = Rig::new(alice(), 0, Limits::default());
+    rig.send(&["SET k 1"]);
+    rig.hear("-WRONGPASS x\r\n");
+    assert!(rig.sent().is_empty(), "not even what was on its way");
+    assert!(rig.out().starts_with("-MASTERDOWN cachee: the upstream refuses"));
 }
 
 #[test]

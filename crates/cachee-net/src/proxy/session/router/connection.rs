@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::super::beginning::Beginning;
 use super::super::effects::hello_options;
 use super::super::state::{Kind, State};
 use super::Router;
@@ -48,6 +49,7 @@ pub(super) struct Record {
 pub(crate) struct Connection {
     pub(crate) address: Address,
     pub(crate) out: Output,
+    pub(super) beginning: Beginning,
     pub(super) inbound: Vec<u8>,
     pub(super) scanner: Scanner,
     pub(super) expected: VecDeque<Awaited>,
@@ -61,6 +63,7 @@ impl Connection {
         Self {
             address,
             out: Output::default(),
+            beginning: Beginning::default(),
             inbound: Vec::new(),
             scanner: Scanner::for_pipe(),
             expected: VecDeque::new(),
@@ -76,14 +79,30 @@ impl Connection {
     }
 
     pub(super) fn send(&mut self, words: &[&[u8]], awaited: Awaited) {
-        self.out.append(|out| encode_command(words, out));
+        self.commands().append(|out| encode_command(words, out));
         self.expected.push_back(awaited);
+    }
+
+    /// Where the client's commands go.
+    pub(super) fn commands(&mut self) -> &mut Output {
+        self.beginning.target(&mut self.out)
+    }
+
+    /// Every command is on its way.
+    pub(in super::super) fn is_sent(&self) -> bool {
+        self.out.is_empty() && self.beginning.held() == 0
+    }
+
+    /// One of those it began with is answered.
+    pub(super) fn begun(&mut self) {
+        self.beginning.answered(&mut self.out);
     }
 
     pub(super) fn log_in(&mut self, login: Option<&Login>) {
         if let Some(login) = login {
             let user = login.user.as_deref().unwrap_or("default").as_bytes();
             self.send(&[b"AUTH", user, &login.password], Awaited::Login);
+            self.beginning.add();
         }
     }
 
@@ -94,6 +113,7 @@ impl Connection {
         for record in records {
             self.out.extend(&record.bytes);
             self.expected.push_back(Awaited::Replay(record.id));
+            self.beginning.add();
         }
     }
 }

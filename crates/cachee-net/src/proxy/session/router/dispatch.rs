@@ -455,7 +455,7 @@ impl Router {
     ) {
         self.open(context, number);
         let connection = &mut self.connections[number];
-        connection.out.extend(&bytes);
+        connection.commands().extend(&bytes);
         connection.expected.push_back(match how {
             How::Frames { kind, is_subscribe, left } => {
                 Awaited::Frames { sequence, kind, is_subscribe, left }

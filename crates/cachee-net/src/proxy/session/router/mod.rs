@@ -297,10 +297,11 @@ impl Router {
             }
             Some(Awaited::Replay(id)) if is_error => {
                 if self.records.iter().any(|record| record.id == id && record.is_accepted) {
-                    self.refuse("refuses what another has accepted", frame);
+                    return self.refuse("refuses what another has accepted", frame);
                 }
+                connection.begun();
             }
-            Some(Awaited::Login | Awaited::Replay(_)) => {}
+            Some(Awaited::Login | Awaited::Replay(_)) => connection.begun(),
             // Nobody asked: a node that is full says so.
             None => self.refuse("says", frame),
         }

@@ -162,7 +162,7 @@ impl Router {
         if asking {
             connection.send(&[b"ASKING"], Awaited::Nothing);
         }
-        connection.out.extend(&bytes);
+        connection.commands().extend(&bytes);
         connection.expected.push_back(awaited);
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::admission::Admission;
 use crate::commands::CommandTable;
-use crate::proxy::config::{Limits, Mode};
+use crate::proxy::config::{Limits, Login, Mode};
 use crate::proxy::counters::Counters;
 use crate::proxy::host::{Feed, Host, Identity};
 use crate::proxy::reply::Reply as Stored;
@@ -284,15 +284,45 @@ fn a_lost_node_costs_what_was_asked_of_it() {
         submit(&mut router, line);
     }
     assert_eq!(sent(&mut router, 0), ["CLIENT SETNAME n", "GET b", "MGET b"]);
-    assert_eq!(sent(&mut router, 1), ["CLIENT SETNAME n", "MGET a", "GET a"]);
+    assert_eq!(sent(&mut router, 1), ["CLIENT SETNAME n"], "the rest as who it is then");
     reply(&mut router, 0, "+OK\r\n");
-    reply(&mut router, 1, "+OK\r\n*1\r\n:1\r\n:2\r\n");
+    reply(&mut router, 1, "+OK\r\n");
+    assert_eq!(sent(&mut router, 1), ["MGET a", "GET a"]);
+    reply(&mut router, 1, "*1\r\n:1\r\n:2\r\n");
     router.lose(&context(0), 0, "gone");
     let lost = "-CLUSTERDOWN cachee: gone ";
     assert_eq!(told(&mut router), format!("+OK {lost}{lost}:2 "));
     assert!(router.failure.is_none());
     submit(&mut router, "GET b");
-    assert_eq!(sent(&mut router, 0), ["CLIENT SETNAME n", "GET b"]);
+    assert_eq!(sent(&mut router, 0), ["CLIENT SETNAME n"]);
+    reply(&mut router, 0, "+OK\r\n");
+    assert_eq!(sent(&mut router, 0), ["GET b"]);
+}
+
+#[test]
+fn nothing_runs_at_a_node_before_it_has_accepted_the_proxy() {
+    let login = Login { user: None, password: b"x".to_vec() };
+    let context = Context { login: Some(&login), ..context(0) };
+    let mut router = router();
+    let ask = |router: &mut Router, line: &str| {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        router.submit(&context, &words);
+    };
+    for line in ["GET b", "RESET", "GET b"] {
+        ask(&mut router, line);
+    }
+    assert_eq!(sent(&mut router, 0), ["AUTH default x"]);
+    reply(&mut router, 0, "+OK\r\n");
+    assert_eq!(sent(&mut router, 0), ["GET b", "RESET", "AUTH default x"]);
+    reply(&mut router, 0, "$1\r\n1\r\n+RESET\r\n+OK\r\n");
+    assert_eq!(sent(&mut router, 0), ["GET b"]);
+    reply(&mut router, 0, "$1\r\n2\r\n");
+    assert_eq!(told(&mut router), "$1 1 +RESET $1 2 ");
+    ask(&mut router, "GET a");
+    assert_eq!(sent(&mut router, 1), ["AUTH default x"]);
+    reply(&mut router, 1, "-WRONGPASS no\r\n");
+    assert!(matches!(router.failure, Some(Failure::Refused(_))));
+    assert!(sent(&mut router, 1).is_empty());
 }
 
 #[test]
