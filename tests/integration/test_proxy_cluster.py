@@ -275,6 +275,23 @@ def test_messages_of_every_kind(whole: Cluster, client: Any) -> None:
             assert _next(listener)["data"] == "sharded"
 
 
+def test_nodes_that_are_announced_by_name_are_found() -> None:
+    with (
+        cluster(
+            cluster_announce_hostname="localhost", cluster_preferred_endpoint_type="hostname"
+        ) as made,
+        proxy(upstream=made.url) as served,
+        plain(served.port) as client,
+    ):
+        slots = made.running[0].call("CLUSTER", "SLOTS")
+        assert isinstance(slots, list)
+        assert slots[0][2][0] == b"localhost"
+        for key in made.one_of_each("named"):
+            client.set(key, "x")
+            owner = made.primary_of(key)
+            assert warm(owner, lambda key=key: client.get(key), "get") == "x"
+
+
 def _publisher(node: Server) -> Callable[[str, str], object]:
     return lambda channel, message: node.call("PUBLISH", channel, message)
 

@@ -174,14 +174,18 @@ impl Nodes {
     ) {
         let Some(router) = &session.core.router else { return };
         let Some(connection) = router.connections.get(number) else { return };
-        let endpoint = connection.address.endpoint();
-        let begun = transport::resolve(&endpoint).and_then(|addresses| {
-            let none = || error.unwrap_or_else(|| io::ErrorKind::NotFound.into());
-            let address = addresses.get(attempt).ok_or_else(none)?;
+        let node = connection.address.clone();
+        let Some(cluster) = &turn.shared.cluster else { return };
+        let found = cluster.found(&node);
+        let begun = found.get(attempt).map(|address| {
             let begun = transport::begin_connect(address, None);
             let transport = begun.map_err(|error| io::Error::other(error.to_string()))?;
             register(turn.poll, transport.raw_fd(), (turn.token)(number))?;
             Ok(transport)
+        });
+        let begun = begun.unwrap_or_else(|| {
+            cluster.forget(&node);
+            Err(error.unwrap_or_else(|| io::Error::other("its name is not found")))
         });
         match begun {
             Ok(transport) => {

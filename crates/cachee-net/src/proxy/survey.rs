@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::config::Login;
 use super::shared::Shared;
 use super::topology::Address;
-use super::topology::slots::{SLOTS, SlotMap};
+use super::topology::slots::{SLOTS, Shard, SlotMap};
 use super::watch::{ask, log_in};
 use crate::clock;
 use crate::commands::CommandTable;
@@ -60,6 +60,7 @@ impl Survey {
         self.silent_ms.retain(|_, until_ms| *until_ms > asked_ms);
         let (map, answered) = self.map(shared)?;
         let migrating = self.migrating(shared, &map);
+        cluster.look_up(&nodes(&map));
         cluster.publish(map, migrating, asked_ms);
         let closing = cluster.to_close();
         if !closing.is_empty() {
@@ -81,12 +82,7 @@ impl Survey {
         let view = shared.cluster.as_ref().map(|cluster| cluster.view());
         let mut candidates: Vec<Address> = self.asked.iter().cloned().collect();
         if let Some(view) = &view {
-            for shard in view.map.serving_from(0).filter_map(|number| view.map.shard(number)) {
-                candidates.push(shard.address.clone());
-            }
-            for shard in view.map.serving_from(0).filter_map(|number| view.map.shard(number)) {
-                candidates.extend(shard.replicas.iter().cloned());
-            }
+            candidates.extend(nodes(&view.map));
         }
         candidates.extend(self.seeds.iter().cloned());
         let mut last = NetError::Refused("no node of the cluster is named".to_owned());
@@ -111,10 +107,7 @@ impl Survey {
 
     /// The slots that primaries are giving away; of one that does not say, all.
     fn migrating(&mut self, shared: &Shared, map: &SlotMap) -> Vec<u16> {
-        let primaries: Vec<Address> = map
-            .serving_from(0)
-            .filter_map(|number| Some(map.shard(number)?.address.clone()))
-            .collect();
+        let primaries: Vec<Address> = shards(map).map(|shard| shard.address.clone()).collect();
         self.nodes.retain(|address, _| primaries.contains(address));
         let mut found = Vec::new();
         for address in &primaries {
@@ -166,6 +159,16 @@ impl Survey {
             None => Err(NetError::Refused("not connected".to_owned())),
         }
     }
+}
+
+fn shards(map: &SlotMap) -> impl Iterator<Item = &Shard> {
+    map.serving_from(0).filter_map(|number| map.shard(number))
+}
+
+/// Primaries first.
+fn nodes(map: &SlotMap) -> Vec<Address> {
+    let primaries = shards(map).map(|shard| &shard.address);
+    primaries.chain(shards(map).flat_map(|shard| &shard.replicas)).cloned().collect()
 }
 
 fn connect(

@@ -38,6 +38,10 @@ pub(crate) mod slots;
 #[cfg(test)]
 mod model;
 
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::SockAddr;
+
 use crate::config::Endpoint;
 
 /// Where a server listens.
@@ -51,6 +55,12 @@ pub(crate) struct Address {
 impl Address {
     pub(crate) fn new(host: &str, port: u16) -> Self {
         Self { host: host.into(), port }
+    }
+
+    /// What it means without a lookup, unless it is a name.
+    pub(crate) fn literal(&self) -> Option<SockAddr> {
+        let host: IpAddr = self.host.parse().ok()?;
+        Some(SocketAddr::new(host, self.port).into())
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
