@@ -1,9 +1,10 @@
-"""One blocking RESP connection for `cachee doctor`: ask, and see what the server answered."""
+"""One blocking RESP connection for the commands: ask, and see what the server answered."""
 
 from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -87,10 +88,16 @@ def _shown(url: str) -> str:
 
 
 class Server:
-    """A connection on which one question at a time is asked. Not for several threads."""
+    """A connection on which questions are asked in turn. Not for several threads.
 
-    def __init__(self, address: Address, connection: socket.socket) -> None:
+    Bulk strings are text, or, with `binary`, the bytes they are.
+    """
+
+    def __init__(
+        self, address: Address, connection: socket.socket, *, binary: bool = False
+    ) -> None:
         self.address = address
+        self._binary = binary
         self._connection = connection
         self._stream: BinaryIO = connection.makefile("rb")
 
@@ -106,14 +113,22 @@ class Server:
         self._stream.close()
         self._connection.close()
 
-    def ask(self, *words: str) -> Any:
-        """The reply to one command, text decoded; an error reply is an `ErrorReply`."""
-        parts = [f"*{len(words)}\r\n".encode()]
-        for word in words:
-            encoded = word.encode()
-            parts.append(b"$%d\r\n%b\r\n" % (len(encoded), encoded))
+    def ask(self, *words: str | bytes) -> Any:
+        """The reply to one command; an error reply is an `ErrorReply`."""
+        return self.ask_many([words])[0]
+
+    def ask_many(self, commands: Iterable[Sequence[str | bytes]]) -> list[Any]:
+        """The replies to many, sent at once: few enough that their replies fit the sockets."""
+        parts = []
+        count = 0
+        for words in commands:
+            count += 1
+            parts.append(b"*%d\r\n" % len(words))
+            for word in words:
+                encoded = word if isinstance(word, bytes) else word.encode()
+                parts.append(b"$%d\r\n%b\r\n" % (len(encoded), encoded))
         self._connection.sendall(b"".join(parts))
-        return self._reply(0)
+        return [self._reply(0) for _ in range(count)]
 
     def info(self, section: str) -> dict[str, str]:
         """The fields of an INFO section; empty when INFO is not allowed."""
@@ -161,7 +176,7 @@ class Server:
             return {str(self._reply(depth + 1)): self._reply(depth + 1) for _ in range(int(rest))}
         raise ValueError(kind)
 
-    def _bulk(self, length: int) -> str | None:
+    def _bulk(self, length: int) -> Any:
         if length < 0:
             return None
         if length > REPLY_BYTES_MAX:
@@ -169,16 +184,16 @@ class Server:
         content = self._stream.read(length + 2)
         if len(content) != length + 2:
             raise ServerError("connection closed by the server")
-        return content[:-2].decode("utf-8", "replace")
+        return content[:-2] if self._binary else content[:-2].decode("utf-8", "replace")
 
 
-def connect(address: Address, timeout_s: float) -> Server:
+def connect(address: Address, timeout_s: float, *, binary: bool = False) -> Server:
     """Open the connection, TLS included; OSError or ssl.SSLError when that fails."""
     if address.path is not None:
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(timeout_s)
         connection.connect(address.path)
-        return Server(address, connection)
+        return Server(address, connection, binary=binary)
     connection = socket.create_connection((address.host, address.port), timeout_s)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if address.tls:
@@ -188,4 +203,4 @@ def connect(address: Address, timeout_s: float) -> Server:
         if address.cert_file:
             context.load_cert_chain(address.cert_file, address.key_file)
         connection = context.wrap_socket(connection, server_hostname=address.host)
-    return Server(address, connection)
+    return Server(address, connection, binary=binary)

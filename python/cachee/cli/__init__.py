@@ -17,7 +17,7 @@ from typing import Protocol, cast
 from cachee._core import __version__
 from cachee._errors import CacheeError
 
-COMMANDS = ("run", "proxy", "doctor", "stats", "config", "demo", "bench")
+COMMANDS = ("run", "proxy", "doctor", "stats", "audit", "config", "demo", "bench")
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -28,6 +28,7 @@ examples:
   cachee proxy --upstream redis://cache:6379  any other language: the L1 as a server beside it
   cachee doctor redis://localhost:6379       what would work with this server
   cachee stats                               what the L1 of a running process has done
+  cachee audit redis://proxy redis://server  whether the proxy answers what the server holds
   cachee config                              every setting with default and meaning
   cachee demo                                the same API with and without, on real servers
   cachee bench proxy                         the proxy beside the server and other proxies
