@@ -133,6 +133,18 @@ def test_nothing_is_told_before_the_password(own_server: Server, connect) -> Non
             unknown("GET", "k")
 
 
+def test_nobody_runs_as_somebody_else_when_the_proxys_login_is_refused(
+    own_server: Server, connect
+) -> None:
+    own_server.call("ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all")
+    with proxy(upstream=f"redis://app:secret@127.0.0.1:{own_server.port}") as front:
+        assert connect(front).many([("SET", "k", "1"), ("ACL", "WHOAMI")]) == [b"OK", b"app"]
+        own_server.call("ACL", "SETUSER", "app", "resetpass", ">other")
+        with pytest.raises(ServerError, match="refuses the proxy's own login"):
+            connect(front)("SET", "k", "2")
+    assert own_server.call("GET", "k") == b"1"
+
+
 @pytest.mark.parametrize("exchange", [("SWAPDB", "0", "1"), ("SWAPDB", "1", "0")])
 def test_exchanged_databases_are_seen_by_everyone(front: Proxy, connect, exchange) -> None:
     one, two = connect(front), connect(front)

@@ -136,5 +136,5 @@ def _l1_rows(snapshot: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("stored", str(count["stored"]), f"{count['voided']} voided before they were stored"),
         ("evicted", str(count["evicted"]), "by the policy, to make room"),
         ("expired", str(count["expired"]), "by time"),
-        ("invalidated", str(count["invalidated"]), "changed outside"),
+        ("invalidated", str(count["invalidated"]), "changed by somebody"),
     ]

@@ -11,8 +11,6 @@ use crate::resp::{Node, Reader, Scan, Scanner};
 
 /// A reply larger than this is passed on while it comes.
 const STREAM_BYTES_MIN: usize = 32 << 10;
-/// How long what a pipe sends may take until it is executed.
-const PIPED_MS: u64 = 1_000;
 
 /// The place of one reply.
 pub(super) enum Slot {
@@ -115,22 +113,7 @@ impl Core {
     /// Bytes of the upstream connection have come.
     pub(crate) fn take_upstream_bytes(&mut self, context: &Context<'_>, bytes: &[u8]) {
         if self.state.is_pipe {
-            if self.has_piped_write {
-                context.host.barrier();
-            }
-            if let Some(flushed_ms) = self.piped_flush_ms {
-                context.host.store().clear();
-                if context.now_ms >= flushed_ms + PIPED_MS {
-                    self.piped_flush_ms = None;
-                }
-            }
-            if let Some(changed_ms) = self.piped_rights_ms {
-                context.host.rights_changed();
-                if context.now_ms >= changed_ms + PIPED_MS {
-                    self.piped_rights_ms = None;
-                }
-            }
-            return self.out.extend(bytes);
+            return self.take_piped_bytes(context, bytes);
         }
         if self.upstream.inbound.is_empty() {
             let taken = self.apply(context, bytes);

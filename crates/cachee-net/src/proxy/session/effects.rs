@@ -2,7 +2,7 @@
 
 use super::answers::Note;
 use super::reads::Parts;
-use super::state::{Special, behind, special};
+use super::state::{Special, behind};
 use super::{Command, Core, Ending};
 use crate::cacheable::cacheable;
 use crate::commands::Effect;
@@ -43,10 +43,10 @@ pub(super) struct Transaction {
 }
 
 /// A command's effect on the L1, as hashes.
-struct Hashed {
-    writes: Vec<u64>,
-    is_opaque: bool,
-    flushes: bool,
+pub(super) struct Hashed {
+    pub(super) writes: Vec<u64>,
+    pub(super) is_opaque: bool,
+    pub(super) flushes: bool,
     waits: bool,
 }
 
@@ -107,7 +107,7 @@ impl Core {
         })
     }
 
-    fn hashed(&self, context: &Context<'_>, command: &Command<'_>) -> Hashed {
+    pub(super) fn hashed(&self, context: &Context<'_>, command: &Command<'_>) -> Hashed {
         let store = context.host.store();
         let mut hashed =
             Hashed { writes: Vec::new(), is_opaque: false, flushes: false, waits: false };
@@ -327,57 +327,6 @@ impl Core {
             self.answer(b"+OK\r\n");
         }
         self.ending = Ending::AfterReplies;
-    }
-
-    /// Nothing but bytes from here on; what was asked before is answered first.
-    fn become_pipe(&mut self, context: &Context<'_>, command: &Command<'_>) -> bool {
-        // The router refuses it: there is no one connection to be a pipe to.
-        if self.router.is_some() {
-            let note = if self.multi.is_some() { Note::Queued } else { Note::None };
-            self.forward(context, command, note);
-            return true;
-        }
-        if !self.slots.is_empty() {
-            return false;
-        }
-        self.multi = None;
-        self.open_upstream(context);
-        if self.upstream.in_flight() > 0 {
-            // The proxy's own login has to be answered before.
-            return false;
-        }
-        self.state.is_pipe = true;
-        self.has_piped_rights |= special(command.words) == Some(Special::Rights);
-        // Half a push, perhaps.
-        self.out.extend(&std::mem::take(&mut self.upstream.inbound));
-        self.upstream.out.append(|out| command.write(out));
-        context.counters.forwarded.add(1);
-        true
-    }
-
-    /// A command of a pipe: its reply will not be recognised, so what it may change goes now, and
-    /// every byte that may acknowledge it waits for a barrier (`take_upstream_bytes`). `SWAPDB` is
-    /// announced by nobody: for a while everything goes with those bytes as well. So it is with rights,
-    /// which a transaction may change long after they were named.
-    pub(super) fn pipe(&mut self, context: &Context<'_>, command: &Command<'_>) {
-        let effect = self.hashed(context, command);
-        if effect.is_opaque || !effect.writes.is_empty() {
-            self.has_piped_write = true;
-        }
-        if effect.flushes {
-            context.host.store().clear();
-            self.piped_flush_ms = Some(context.now_ms);
-        }
-        for &write in &effect.writes {
-            context.host.store().invalidate(write);
-        }
-        self.has_piped_rights |= special(command.words) == Some(Special::Rights);
-        if self.has_piped_rights && effect.is_opaque {
-            context.host.rights_changed();
-            self.piped_rights_ms = Some(context.now_ms);
-        }
-        context.counters.forwarded.add(1);
-        self.upstream.out.append(|out| command.write(out));
     }
 
     /// A reply is here: does what its note says.

@@ -45,6 +45,7 @@ mod gets;
 mod keys;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
+mod pipe;
 mod reads;
 mod routed;
 pub(crate) mod router;
