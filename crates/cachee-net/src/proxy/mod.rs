@@ -22,16 +22,17 @@
 //!
 //! - [`request`]: commands in bytes; [`resp2`]: cached replies for RESP2.
 //! - `session`: one client's state machine, sans I/O. What may be answered when is argued there.
-//! - `worker`, `inbox`, `listen`, `output`: event loops and sockets.
+//! - `worker`, `inbox`, `listen`, `output`, `poller`: event loops and sockets.
 //! - `topology`: Cluster and Sentinel, where a command goes and what its replies become.
 //! - `primary`, `survey`: asking sentinels and nodes; `cluster`: what is known of one, and its feeds;
 //!   `session::router`: a cluster as one upstream; `nodes`: its sockets.
-//! - `shared`, `watch`: links by identity, the upstream's addresses, rights and commands.
+//! - `shared`, `watch`: links by identity, the upstream's addresses, rights and commands;
+//!   `questions`, `pause`: how a thread asks a server, and rests.
 //! - `warm`: names of hot keys out, and in again at the next start.
 //!
 //! # Threads
 //!
-//! One event loop a core, clients spread over them in turn and never moved. A hit touches the L1's
+//! One event loop every two cores, clients spread over them in turn and never moved. A hit touches the L1's
 //! segment lock and two atomics of the gate, nothing else that is shared. A link has a thread of its
 //! own; it hands ends to the worker's inbox.
 //!
@@ -49,7 +50,10 @@ mod inbox;
 mod listen;
 mod nodes;
 mod output;
+mod pause;
+mod poller;
 mod primary;
+mod questions;
 mod reply;
 pub mod request;
 pub mod resp2;
@@ -79,10 +83,11 @@ use config::{Limits, ListenAddress, ProxyConfig};
 use host::Identity;
 use inbox::Message;
 use listen::{Acceptor, AcceptorHandle, Listener};
+use pause::Stop;
 use shared::Shared;
 pub use warm::HotKey;
 use warm::{Warmer, user_of};
-use watch::{Stop, Watch};
+use watch::Watch;
 use worker::Worker;
 
 /// How long the start waits for the upstream, so that the first client finds a link.

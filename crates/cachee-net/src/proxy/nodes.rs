@@ -6,9 +6,9 @@ use mio::{Poll, Token};
 
 use super::host::Context;
 use super::output::Pool;
+use super::poller::{register, unregister};
 use super::session::{Ending, Session};
 use super::shared::Shared;
-use super::worker::{register, unregister};
 use crate::transport::{self, Transport};
 
 /// The socket to one node.

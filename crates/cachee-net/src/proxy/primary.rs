@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use super::config::Login;
+use super::questions::{ask, log_in};
 use super::topology::Address;
 use super::topology::sentinel::{
     Answer, ROLE_QUESTION, SUBSCRIPTION, Search, Step, question, switched,
 };
-use super::watch::{ask, log_in};
 use crate::clock;
 use crate::config::{Endpoint, LinkConfig};
 use crate::error::NetError;

@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 
 use super::config::Login;
+use super::questions::{ask, log_in};
 use super::shared::Shared;
 use super::topology::Address;
 use super::topology::slots::{SLOTS, Shard, SlotMap};
-use super::watch::{ask, log_in};
 use crate::clock;
 use crate::commands::CommandTable;
 use crate::config::Endpoint;

@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 
 use super::config::{Login, Mode};
 use super::host::{Host, Identity};
+use super::pause::Stop;
 use super::shared::{LinkFeed, Shared};
-use super::watch::Stop;
 use crate::cacheable::{cacheable, decode_words, encode_args};
 use crate::link::{LinkStatus, Outcome, Read, Request, Waiter};
 

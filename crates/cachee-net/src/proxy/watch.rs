@@ -7,15 +7,15 @@
 //! live for `max_age` at most, and every identity is asked to prove itself anew within that time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::cluster::Cluster;
-use super::config::{Login, Topology};
+use super::config::Topology;
 use super::host::{Host, Identity};
+use super::pause::Stop;
 use super::primary::{Follower, Heard};
+use super::questions::{ask, log_in, refused};
 use super::shared::{LinkFeed, Shared};
 use super::survey::Survey;
 use super::topology::Address;
@@ -23,9 +23,7 @@ use super::topology::sentinel::{ROLE_QUESTION, is_replica};
 use crate::clock;
 use crate::config::LinkConfig;
 use crate::error::NetError;
-use crate::handshake::{Talk, is_passing};
 use crate::link::LinkStatus;
-use crate::resp::command_bytes;
 use crate::transport::{self, Transport};
 
 /// How often the upstream is looked at.
@@ -40,8 +38,6 @@ const VIEW_INTERVAL: Duration = Duration::from_millis(400);
 const VIEW_PAUSE: Duration = Duration::from_millis(15);
 /// While a sentinel is listened to: how soon the end of the proxy is noticed.
 const LISTENING_INTERVAL: Duration = Duration::from_millis(100);
-/// Sweeping and learning need no connection.
-const ANSWER_MS: u64 = 1_000;
 
 /// The watching thread.
 pub(crate) struct Watch {
@@ -58,42 +54,6 @@ pub(crate) struct Watch {
     proven_ms: u64,
     /// The server behind a name has said that it is a primary.
     was_primary: bool,
-}
-
-/// Ends a thread that pauses on it.
-#[derive(Default)]
-pub(crate) struct Stop {
-    is_told: AtomicBool,
-    is_nudged: AtomicBool,
-    lock: Mutex<()>,
-    changed: Condvar,
-}
-
-impl Stop {
-    pub(crate) fn tell(&self) {
-        self.is_told.store(true, Ordering::Release);
-        let _held = self.lock.lock();
-        self.changed.notify_all();
-    }
-
-    /// Something is to be looked at now.
-    pub(crate) fn nudge(&self) {
-        self.is_nudged.store(true, Ordering::Release);
-        let _held = self.lock.lock();
-        self.changed.notify_all();
-    }
-
-    pub(crate) fn is_told(&self) -> bool {
-        self.is_told.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn pause(&self, time: Duration) {
-        let mut held = self.lock.lock();
-        if !self.is_told() && !self.is_nudged.load(Ordering::Acquire) {
-            self.changed.wait_for(&mut held, time);
-        }
-        self.is_nudged.store(false, Ordering::Release);
-    }
 }
 
 impl Watch {
@@ -349,28 +309,4 @@ impl Watch {
             Some(login) => log_in(&transport, login),
         }
     }
-}
-
-/// Logs in; an error when that is refused.
-pub(crate) fn log_in(transport: &Transport, login: &Login) -> Result<(), NetError> {
-    let user = login.user.as_deref().unwrap_or("default").as_bytes();
-    refused(&ask(transport, &[b"AUTH", user, &login.password])?)
-}
-
-/// One question, one answer.
-pub(crate) fn ask(transport: &Transport, words: &[&[u8]]) -> Result<Vec<u8>, NetError> {
-    let deadline_ms = clock::now_ms() + ANSWER_MS;
-    transport.write_all(&command_bytes(words), deadline_ms)?;
-    Talk::new(transport, deadline_ms).answer("watching")
-}
-
-/// No answer to a login but a refusal closes a link: a server that is loading is not a refusal.
-fn refused(answer: &[u8]) -> Result<(), NetError> {
-    let is_refusal = [&b"-WRONGPASS"[..], b"-NOAUTH", b"-NOPERM", b"-ERR"]
-        .iter()
-        .any(|word| answer.starts_with(word));
-    if is_refusal && !is_passing(&answer[1..]) {
-        return Err(NetError::Unsupported(String::from_utf8_lossy(answer).trim().to_owned()));
-    }
-    Ok(())
 }

@@ -8,13 +8,11 @@
 //! others waiting.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use super::config::Limits;
@@ -22,6 +20,7 @@ use super::host::{Context, Ticket};
 use super::inbox::{Inbox, Message};
 use super::nodes::Nodes;
 use super::output::Pool;
+use super::poller::{register, unregister};
 use super::session::{Ending, Session};
 use super::shared::Shared;
 use crate::clock;
@@ -44,8 +43,6 @@ const CONNECTION_BITS: usize = 8;
 const NODE_MIN: usize = 2;
 
 pub(crate) const WAKE: Token = Token(usize::MAX);
-
-const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// A client and its two sockets.
 struct Client {
@@ -518,13 +515,4 @@ impl Client {
         let is_left = self.has_ended && now_ms >= self.active_ms + limits.write_timeout_ms;
         is_idle || is_stuck || is_left
     }
-}
-
-pub(crate) fn register(poll: &Poll, fd: RawFd, token: Token) -> io::Result<()> {
-    poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, BOTH)
-}
-
-pub(crate) fn unregister(poll: &Poll, fd: RawFd) {
-    // Fails only for a descriptor that is not registered, which is what is wanted.
-    let _ = poll.registry().deregister(&mut SourceFd(&fd));
 }

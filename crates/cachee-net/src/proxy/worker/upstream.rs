@@ -4,9 +4,10 @@ use std::io;
 
 use mio::Poll;
 
-use super::{Client, register, token};
+use super::{Client, token};
 use crate::proxy::host::Context;
 use crate::proxy::output::{Output, Pool};
+use crate::proxy::poller::register;
 use crate::proxy::session::Ending;
 use crate::proxy::shared::Shared;
 use crate::transport::{self, Transport};
