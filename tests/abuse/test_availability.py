@@ -4,6 +4,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -98,6 +100,28 @@ def test_a_lost_upstream_is_an_error_in_the_servers_style(front: Proxy, own_serv
         assert isinstance(problem, (ServerError, ConnectionError)), f"{command}: {problem!r}"
     assert _try(front.port, "PING") is not None
     own_server.start()
+
+
+def test_one_line_tells_of_an_upstream_that_is_lost_and_of_its_return(
+    own_server: Server, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "cachee", "proxy", "--listen", f"unix:{tmp_path}/s"]
+    command += ["--upstream", f"redis://127.0.0.1:{own_server.port}"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("ready ")
+        own_server.kill()
+        lost = process.stderr.readline()
+        own_server.start()
+        back = process.stderr.readline()
+        process.terminate()
+        assert process.stderr.read() == ""
+    assert lost.startswith("cachee proxy: the upstream is lost: ")
+    assert back == "cachee proxy: the upstream is back\n"
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("slow", ["sleep", "keys", "large value"])

@@ -13,6 +13,7 @@ from typing import Any
 
 _START_S = 20.0
 _STOP_S = 20.0
+_UPSTREAM_LINE = "cachee proxy: the upstream is "
 
 
 class Proxy:
@@ -75,7 +76,8 @@ def _first_line(process: "subprocess.Popen[str]") -> str:
 def proxy(*arguments: str, upstream: str | None = None, saying: str = "") -> Iterator[Proxy]:
     """A proxy for one block, on a TCP port and an admin port of its own.
 
-    Its end is part of the test: SIGTERM, then exit code 0 and nothing but `saying` on stderr.
+    Its end is part of the test: SIGTERM, then exit code 0 and nothing but `saying` on stderr, and
+    what is said of an upstream that a test took away.
     """
     command = [sys.executable, "-m", "cachee", "proxy", "--listen", "tcp://127.0.0.1:0"]
     command += [*arguments, "--admin", "127.0.0.1:0"]
@@ -84,7 +86,7 @@ def proxy(*arguments: str, upstream: str | None = None, saying: str = "") -> Ite
 
         def said() -> str:
             errors.seek(0)
-            return errors.read()
+            return "".join(line for line in errors if not line.startswith(_UPSTREAM_LINE))
 
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         with process:

@@ -32,8 +32,9 @@ examples:
   cachee proxy --upstream redis+sentinel://10.0.0.5,10.0.0.6/main --admin 127.0.0.1:9091
   CACHEE_UPSTREAM=redis://:secret@10.0.0.5 cachee proxy   a password that `ps` does not show
 
-It is ready when it listens: whether the upstream answers, and if not why, say /readyz of --admin
-and `cachee stats`. SIGTERM and SIGINT let replies under way out and end it (a second one at once);
+It is ready when it listens. Whether the upstream answers, and if not why, say a line on standard
+error when that changes, /readyz of --admin and `cachee stats`. SIGTERM and SIGINT let replies
+under way out and end it (a second one at once);
 blocked clients are not waited for. SIGHUP reads the limits again and names what has to wait for
 the next start. Every setting has a flag, a variable (CACHEE_MAX_CLIENTS) and a place in
 cachee.toml or in [tool.cachee] of pyproject.toml, in the working directory, or in the file that

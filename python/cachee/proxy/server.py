@@ -35,6 +35,7 @@ from cachee.proxy.systemd import Notifier
 from cachee.proxy.warm import NamesHotKeys, WarmSet
 
 EXIT_CUT_OFF = 1
+LOOK_S = 1.0
 PATHS = ("tls_cert", "tls_key", "tls_client_ca", "upstream_ca", "upstream_cert", "upstream_key")
 
 __all__ = ["Ready", "native_settings", "serve"]
@@ -171,6 +172,7 @@ class Server:
         self._say = say
         self._started_s = time.monotonic()
         self._draining = False
+        self._had_upstream = True
         self._notifier = Notifier()
         self._warm_set = _warm_set(proxy, own, upstream, say) if own.snapshot else None
 
@@ -200,13 +202,23 @@ class Server:
         """Wait for signals and act on them; the exit code."""
         self._notifier.ready(f"serving {self._upstream}")
         while True:
-            wait_s = self._warm_set.tick() if self._warm_set is not None else None
-            numbers = self._signals.wait(wait_s)
+            self._tell_of_upstream()
+            wait_s = self._warm_set.tick() if self._warm_set is not None else LOOK_S
+            numbers = self._signals.wait(min(wait_s, LOOK_S))
             stops = [each for each in numbers if each != signal.SIGHUP]
             if stops:
                 return self._drain(len(stops))
             if signal.SIGHUP in numbers:
                 self._reload(reread)
+
+    def _tell_of_upstream(self) -> None:
+        """One line when it is lost, and one when it is back."""
+        has_upstream = self._proxy.is_ready()
+        if has_upstream == self._had_upstream:
+            return
+        self._had_upstream = has_upstream
+        problem = self.snapshot().problem
+        self._say("the upstream is back" if has_upstream else f"the upstream is lost: {problem}")
 
     def _reload(self, reread: Callable[[], ProxySettings]) -> None:
         self._notifier.reloading()
