@@ -5,14 +5,15 @@ the ways somebody thought of; in production only comparing shows the rest.
 
 Idea: sample keys of the store, and read each four times: of the store, twice of the cache (the
 second time it is a hit, if it may be one), and of the store again. An answer that is neither what
-the store held before nor what it held after, while the store held the same, is old. It may be, for
-`max_staleness`: both are asked again until they agree, the store has changed (nothing can be said
-then), or the bound is over. What is still old then is *wrong*, and what was old for a while is
-*late*, with its age.
+the store held before nor what it held after is asked for again and again. Three ends: the cache
+gives another answer (*late*; where the store had changed meanwhile, *changed*: nothing can be
+said); the store is seen to hold that very answer (*changed*); or the bound is over and the cache
+still gives what the store was never seen to hold (*wrong*), however often the key changes.
 
 Limits: keys are those of one database of one server, found by `SCAN`; in front of a cluster, of the
 node that is named. A value that goes back and forth between two contents may hide. Compared are
-strings, hashes, lists, sets and sorted sets; reading them touches them (LRU, LFU) as any read does.
+strings up to a megabyte, and hashes, lists, sets and sorted sets up to a thousand members: larger
+ones would be a burden. Reading touches keys (LRU, LFU) as any read does.
 
 Rejected: sampling inside the cache. What is broken there would be asked about itself.
 """
@@ -41,6 +42,14 @@ _READS: dict[str, tuple[str, ...]] = {
     "set": ("SMEMBERS",),
     "zset": ("ZRANGE", "0", "-1", "WITHSCORES"),
 }
+# How large one is, and how large it may be.
+_SIZES = {
+    "string": ("STRLEN", 1 << 20),
+    "hash": ("HLEN", 1_000),
+    "list": ("LLEN", 1_000),
+    "set": ("SCARD", 1_000),
+    "zset": ("ZCARD", 1_000),
+}
 
 
 @dataclass(frozen=True)
@@ -58,16 +67,18 @@ class Outcome:
     """Answers of the cache that were compared."""
     equal: int = 0
     """Those the store gave as well, before or after."""
+    late: int = 0
+    """Old while the store stood still, and another one within the bound."""
+    late_s_max: float = 0.0
+    """How long the longest of those was given, in seconds, as of the second look."""
     changed: int = 0
     """The store changed meanwhile: nothing can be said."""
-    late: int = 0
-    """Old, and right again within the bound."""
-    late_s_max: float = 0.0
-    """The oldest of those, in seconds, as of the first look."""
     wrong: int = 0
-    """Still old when the bound was over."""
+    """Still given when the bound was over, and never seen in the store."""
+    errors: int = 0
+    """The cache answered with an error."""
     skipped: int = 0
-    """Keys of other types, or that may not be read."""
+    """Keys too large, of other types, or that may not be read."""
     wrong_keys: list[str] = field(default_factory=list)
     """Some of those, escaped."""
 
@@ -76,20 +87,34 @@ class Outcome:
         return asdict(self)
 
 
+class _Pace:
+    """At most so many a second, without catching up afterwards."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._due = time.monotonic()
+
+    def spend(self, count: int) -> None:
+        self._due = max(self._due, time.monotonic()) + count / self._per_second
+        time.sleep(max(self._due - time.monotonic(), 0))
+
+
 def audit(
     cache: Address,
     store: Address,
+    outcome: Outcome,
     *,
     samples: int,
     per_second: float,
     max_staleness_s: float,
-    match: str | None = None,
+    match: bytes | None = None,
     show: Callable[[int], None] = lambda _done: None,
-) -> Outcome:
+) -> None:
     """Compare until there are so many samples; `show` is told how many there are.
 
     Args:
         cache, store: who is asked; each with its own login.
+        outcome: where it is counted, so that an audit that breaks off has said something.
         samples: how many answers of the cache to compare, 1 or more.
         per_second: at most so many of them a second, so that nobody suffers.
         max_staleness_s: how long an answer of the cache may be old, in seconds.
@@ -98,22 +123,27 @@ def audit(
     Raises:
         CacheeError: one of the two cannot be asked, or the store has no key to compare.
     """
-    outcome = Outcome()
+    pace = _Pace(per_second)
     with _login(cache) as near, _login(store) as far:
-        began = time.monotonic()
-        for batch in _batches(far, match):
-            _compare(near, far, batch, outcome, max_staleness_s)
-            show(outcome.samples)
-            if outcome.samples >= samples:
-                break
-            time.sleep(max(began + outcome.samples / per_second - time.monotonic(), 0))
-    return outcome
+        while outcome.samples < samples:
+            before = outcome.samples
+            for keys in _all_keys(far, match):
+                done = outcome.samples
+                for at in range(0, len(keys), BATCH):
+                    _compare(near, far, keys[at : at + BATCH], outcome, max_staleness_s)
+                    show(outcome.samples)
+                pace.spend(max(outcome.samples - done, 1))
+                if outcome.samples >= samples:
+                    break
+            if outcome.samples == before:
+                which = f"database {store.database}" if match is None else ascii(match)[1:]
+                raise CacheeError(f"{store.shown} has no key to compare in {which}")
 
 
 def _login(address: Address) -> Server:
     try:
         server = connect(address, TIMEOUT_S, binary=True)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise CacheeError(f"{address.shown} cannot be reached: {error}") from None
     words: list[list[str]] = []
     if address.password is not None:
@@ -134,91 +164,82 @@ def _ask(server: Server, commands: Sequence[Sequence[str | bytes]]) -> list[Any]
         raise CacheeError(f"{server.address.shown} is lost: {error}") from None
 
 
-def _batches(store: Server, match: str | None) -> Iterator[list[bytes]]:
-    """Keys by `SCAN`, again and again from the start."""
+def _all_keys(store: Server, match: bytes | None) -> Iterator[list[bytes]]:
+    """Once through the keys, by `SCAN`."""
+    cursor = b"0"
     while True:
-        cursor, found = b"0", 0
-        while True:
-            words: list[str | bytes] = ["SCAN", cursor, "COUNT", str(BATCH)]
-            if match is not None:
-                words = ["SCAN", cursor, "MATCH", match, "COUNT", str(MATCHED_BATCH)]
-            reply = _ask(store, [words])[0]
-            if isinstance(reply, ErrorReply):
-                raise CacheeError(f"{store.address.shown}: SCAN: {reply}")
-            cursor, keys = reply
-            found += len(keys)
-            for at in range(0, len(keys), BATCH):
-                yield keys[at : at + BATCH]
-            if cursor == b"0":
-                break
-        if not found:
-            raise CacheeError(
-                f"{store.address.shown} has no key"
-                + (
-                    f" that matches {match!r}"
-                    if match
-                    else f" in database {store.address.database}"
-                )
-            )
+        words: list[str | bytes] = ["SCAN", cursor, "COUNT", str(BATCH)]
+        if match is not None:
+            words = ["SCAN", cursor, "MATCH", match, "COUNT", str(MATCHED_BATCH)]
+        reply = _ask(store, [words])[0]
+        if isinstance(reply, ErrorReply):
+            raise CacheeError(f"{store.address.shown}: SCAN: {reply}")
+        cursor, keys = reply
+        yield keys
+        if cursor == b"0":
+            return
 
 
 def _compare(
     cache: Server, store: Server, keys: list[bytes], outcome: Outcome, max_staleness_s: float
 ) -> None:
-    kinds = _ask(store, [("TYPE", key) for key in keys])
-    reads = [_read(kind, key) for kind, key in zip(kinds, keys, strict=True)]
-    wanted = [read for read in reads if read is not None]
-    outcome.skipped += len(reads) - len(wanted)
+    wanted = _reads(store, keys)
+    outcome.skipped += len(keys) - len(wanted)
     before = _values(store, wanted)
     answers = [_values(cache, wanted) for _ in range(2)]
     after = _values(store, wanted)
-    seen = time.monotonic()
     for at, read in enumerate(wanted):
         if isinstance(before[at], ErrorReply):
             outcome.skipped += 1
             continue
         for answer in (answers[0][at], answers[1][at]):
             outcome.samples += 1
-            if answer in (before[at], after[at]):
+            if isinstance(answer, ErrorReply):
+                outcome.errors += 1
+            elif answer in (before[at], after[at]):
                 outcome.equal += 1
-            elif before[at] != after[at]:
-                outcome.changed += 1
             else:
-                _watch(cache, store, read, after[at], seen, outcome, max_staleness_s)
+                end, age_s = _watch(cache, store, read, answer, max_staleness_s)
+                if end == "wrong":
+                    outcome.wrong += 1
+                    outcome.wrong_keys[NAMED_MAX - 1 :] = []
+                    outcome.wrong_keys.append(ascii(read.key)[2:-1])
+                elif end == "held" or before[at] != after[at]:
+                    outcome.changed += 1
+                else:
+                    outcome.late += 1
+                    outcome.late_s_max = max(outcome.late_s_max, age_s)
 
 
 def _watch(
-    cache: Server,
-    store: Server,
-    read: _Read,
-    held: Any,
-    seen: float,
-    outcome: Outcome,
-    max_staleness_s: float,
-) -> None:
-    """An old answer was seen at `seen`: until when is it given?"""
+    cache: Server, store: Server, read: _Read, old: Any, max_staleness_s: float
+) -> tuple[str, float]:
+    """Until when, in seconds, is this answer given? How it ends: gone, held by the store, wrong."""
+    began = time.monotonic()
     while True:
-        asked = time.monotonic()
+        age_s = time.monotonic() - began
         answer = _values(cache, [read])[0]
-        now = _values(store, [read])[0]
-        if now != held:
-            outcome.changed += 1
-            return
-        if answer == held:
-            outcome.late += 1
-            outcome.late_s_max = max(outcome.late_s_max, asked - seen)
-            return
-        if asked - seen > max_staleness_s:
-            outcome.wrong += 1
-            if len(outcome.wrong_keys) < NAMED_MAX:
-                outcome.wrong_keys.append(ascii(read.key)[2:-1])
-            return
+        if _values(store, [read])[0] == old:
+            return "held", age_s
+        if answer != old:
+            return "gone", age_s
+        if age_s > max_staleness_s:
+            return "wrong", age_s
         time.sleep(POLL_S)
 
 
-def _read(kind: Any, key: bytes) -> _Read | None:
-    words = _READS.get(kind)
-    return _Read(words[0], key, words[1:]) if words else None
+def _reads(store: Server, keys: list[bytes]) -> list[_Read]:
+    """How to read those that can be compared."""
+    if not keys:
+        return []
+    kinds = _ask(store, [("TYPE", key) for key in keys])
+    known = [(kind, key) for kind, key in zip(kinds, keys, strict=True) if kind in _READS]
+    sizes = _ask(store, [(_SIZES[kind][0], key) for kind, key in known])
+    return [
+        _Read(_READS[kind][0], key, _READS[kind][1:])
+        for (kind, key), size in zip(known, sizes, strict=True)
+        if isinstance(size, int) and size <= _SIZES[kind][1]
+    ]
 
 
 def _values(server: Server, reads: Sequence[_Read]) -> list[Any]:

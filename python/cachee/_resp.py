@@ -50,7 +50,10 @@ def parse_url(url: str) -> Address:
     >>> parse_url("redis://:secret@example.org/2").shown
     'redis://:***@example.org/2'
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise CacheeError(f"not a URL: {error}") from None
     if parts.scheme not in ("redis", "rediss", "unix", "valkey", "valkeys"):
         raise CacheeError(f"{url!r} is not a URL of redis://, valkey://, rediss:// or unix://")
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}

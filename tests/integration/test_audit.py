@@ -1,5 +1,7 @@
 """`cachee audit`: what it calls equal, late and wrong, against real servers and the proxy."""
 
+import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -86,14 +88,57 @@ def test_what_is_right_again_in_time_is_late(
     assert 0 < found["late_s_max"] < 20
 
 
+def test_what_stays_old_is_wrong_however_often_the_store_changes(
+    cache: Server, store: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = threading.Event()
+
+    def changes() -> None:
+        with contextlib.closing(store.fresh_wire()) as wire:
+            for count in itertools.count():
+                if over.is_set():
+                    return
+                wire("SET", "string", count)
+
+    changing = threading.Thread(target=changes)
+    changing.start()
+    bound = ("--max-staleness", "100ms", "--samples", "2", "--match", "string")
+    try:
+        code, found = _audit(capsys, _url(cache), _url(store), *bound)
+    finally:
+        over.set()
+        changing.join()
+    assert (code, found["wrong"]) == (1, 2)
+
+
+def test_what_would_be_a_burden_is_skipped(
+    store: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.call("SETRANGE", "large", 1 << 20, "x")
+    store.fill([("RPUSH", "long", *range(1001)), ("XADD", "stream", "*", "f", "v")])
+    code, found = _audit(capsys, _url(store), _url(store), "--samples", "10")
+    assert (code, found["skipped"], found["samples"]) == (0, 3, 10)
+
+
+def test_an_error_of_the_cache_is_not_an_old_answer(
+    cache: Server, store: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache.call("ACL", "SETUSER", "default", "-get")
+    code, found = _audit(capsys, _url(cache), _url(store), "--samples", "10")
+    assert (code, found["errors"], found["equal"], found["wrong"]) == (0, 2, 8, 0)
+
+
 def test_who_cannot_be_asked_is_named(
     cache: Server, store: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, said in (
         ((_url(cache), "redis://127.0.0.1:1"), "redis://127.0.0.1:1 cannot be reached"),
         ((_url(cache), _url(store) + "/99"), "DB index is out of range"),
-        ((_url(cache), _url(store) + "/3"), "has no key in database 3"),
-        ((_url(cache), _url(store), "--match", "no:*"), "has no key that matches 'no:*'"),
+        ((_url(cache), _url(store) + "/3"), "has no key to compare in database 3"),
+        ((_url(cache), _url(store), "--match", "no:*"), "has no key to compare in 'no:*'"),
+        ((_url(cache), _url(store), "--rate", "1e-300"), "--rate from 0.1"),
+        ((_url(cache), "redis://[::1"), "not a URL"),
+        ((_url(cache), f"redis://{'x' * 64}.y"), "cannot be reached"),
         ((_url(cache), _url(store), "--samples", "0"), "--samples must be 1 or more"),
         (("http://x", _url(store)), "is not a URL of redis://"),
     ):

@@ -3,7 +3,7 @@
 mod support;
 
 use cachee_net::{BypassReason, LinkConfig, Outcome, Read, Tracking};
-use support::{Client, HELLO_REDIS_8, INVALIDATE_ALL, bulk, invalidate, outcome, reply_of};
+use support::{Client, HELLO_REDIS_8, INVALIDATE_ALL, PANICS, bulk, invalidate, outcome, reply_of};
 
 fn connected() -> (Client, support::Session, support::Server) {
     Client::connected(|_| {})
@@ -471,4 +471,18 @@ fn a_batch_is_one_write_and_partly_present() {
         ends,
         [Outcome::Present, reply("$1\r\n2\r\n"), reply("_\r\n"), reply("$1\r\n2\r\n")]
     );
+}
+
+#[test]
+fn a_thread_that_panics_leaves_nobody_waiting_and_nothing_to_be_served() {
+    let (client, mut session, _server) = connected();
+    client.load(&mut session, "held", "1");
+    let first = client.submit("GET k");
+    let second = client.submit("GET j");
+    session.expect(&["GET k", "PTTL k", "GET j", "PTTL j"]);
+    session.send(&format!("{PANICS}:-1\r\n"));
+    assert!(first.recv().is_err() || outcome(&first) == Outcome::Bypass(BypassReason::Closed));
+    assert_eq!(outcome(&second), Outcome::Bypass(BypassReason::Closed));
+    assert_eq!(client.read("GET held"), Read::Bypass(BypassReason::Closed));
+    assert_eq!(client.hit("GET held"), None);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from cachee import _audit
 from cachee._errors import CacheeError
@@ -13,7 +14,8 @@ from cachee.cli.output import ProgressBar, print_json, print_table
 SUMMARY = "compare what a proxy answers with what its server holds"
 EPILOG = """\
 Samples keys of the server and reads each from both. An answer that is old is asked for again until
-it is right (late) or the bound is over (wrong). It only reads, and is safe beside live traffic.
+another one comes (late) or the bound is over (wrong). It only reads, at most --rate answers a
+second, strings up to 1 MB and collections up to 1000 members, each twice from both.
 
 In front of a cluster name one node at a time as the server: its own keys are compared.
 
@@ -54,24 +56,28 @@ def _milliseconds(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print; CacheeError when one of the two cannot be asked."""
-    if arguments.samples < 1 or not arguments.rate > 0:
-        raise CacheeError("--samples must be 1 or more, --rate more than 0")
-    with ProgressBar() as bar:
-        outcome = _audit.audit(
-            parse_url(arguments.proxy),
-            parse_url(arguments.server),
-            samples=arguments.samples,
-            per_second=arguments.rate,
-            max_staleness_s=arguments.max_staleness / 1000,
-            match=arguments.match,
-            show=lambda done: bar.show(
-                "comparing", min(done, arguments.samples), arguments.samples
-            ),
-        )
-    if arguments.json:
-        print_json(outcome.as_dict())
-    else:
-        _print(outcome)
+    if arguments.samples < 1 or not 0.1 <= arguments.rate <= 1e9:
+        raise CacheeError("--samples must be 1 or more, --rate from 0.1 to 1e9")
+    cache, store = parse_url(arguments.proxy), parse_url(arguments.server)
+    outcome = _audit.Outcome()
+    try:
+        with ProgressBar() as bar:
+            _audit.audit(
+                cache,
+                store,
+                outcome,
+                samples=arguments.samples,
+                per_second=arguments.rate,
+                max_staleness_s=arguments.max_staleness / 1000,
+                match=None if arguments.match is None else os.fsencode(arguments.match),
+                show=lambda done: bar.show(
+                    "comparing", min(done, arguments.samples), arguments.samples
+                ),
+            )
+    finally:
+        # One that breaks off has said something, too.
+        if outcome.samples:
+            print_json(outcome.as_dict()) if arguments.json else _print(outcome)
     return 1 if outcome.wrong else 0
 
 
@@ -84,7 +90,8 @@ def _print(outcome: _audit.Outcome) -> None:
             ("late", str(outcome.late), late),
             ("changed", str(outcome.changed), "meanwhile: nothing can be said"),
             ("wrong", str(outcome.wrong), "older than the bound"),
-            ("skipped", str(outcome.skipped), "keys of other types, or not to be read"),
+            ("errors", str(outcome.errors), "of the proxy instead of an answer"),
+            ("skipped", str(outcome.skipped), "keys too large, of other types, or not to be read"),
         ]
     )
     for key in outcome.wrong_keys:

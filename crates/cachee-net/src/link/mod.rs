@@ -175,9 +175,14 @@ impl<V: LinkValue> Link<V> {
             socket_fd: AtomicI32::new(-1),
         });
         let of_thread = Arc::clone(&link);
-        std::thread::Builder::new()
-            .name("cachee-link".to_owned())
-            .spawn(move || thread::run(&of_thread))?;
+        std::thread::Builder::new().name("cachee-link".to_owned()).spawn(move || {
+            // A panic has said so. Nobody is to wait for a thread that is gone, and nothing is
+            // to be served of what it may have left half done.
+            if catch_unwind(AssertUnwindSafe(|| thread::run(&of_thread))).is_err() {
+                of_thread.has_ended.store(true, Ordering::Release);
+                of_thread.close();
+            }
+        })?;
         Ok(link)
     }
 

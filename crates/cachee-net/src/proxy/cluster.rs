@@ -7,20 +7,18 @@
 //! on their way are not served at all (`View::migrating`). All of this is known as of when the nodes
 //! were asked last: once that is longer ago than `max_staleness`, nothing is served.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use socket2::SockAddr;
 
 use super::host::{Feed, Identity, Ticket};
+use super::names::Names;
 use super::shared::{LinkFeed, Shared};
 use super::topology::Address;
 use super::topology::slots::{SlotMap, slot};
 use crate::link::{BypassReason, Read, Request};
-use crate::transport;
 
 /// What is known of the cluster at one moment.
 pub(crate) struct View {
@@ -40,9 +38,7 @@ pub(crate) struct Cluster {
     is_wanted: AtomicBool,
     lock: Mutex<()>,
     wanted: Condvar,
-    /// Of the nodes that are announced by name: a lookup may take seconds, so it is the survey's
-    /// and not an event loop's.
-    found: RwLock<HashMap<Address, Vec<SockAddr>>>,
+    pub(crate) names: Names,
 }
 
 impl Cluster {
@@ -57,7 +53,7 @@ impl Cluster {
             is_wanted: AtomicBool::new(false),
             lock: Mutex::default(),
             wanted: Condvar::new(),
-            found: RwLock::default(),
+            names: Names::default(),
         }
     }
 
@@ -111,6 +107,7 @@ impl Cluster {
         }
         *view = Arc::new(View { map, closing, migrating });
         self.version.fetch_add(1, Ordering::AcqRel);
+        self.names.look();
     }
 
     /// Nodes whose links are to be closed.
@@ -131,32 +128,6 @@ impl Cluster {
     /// Whether the view is at most this old: an older one proves nothing.
     fn is_fresh(&self, now_ms: u64, max_staleness_ms: u64) -> bool {
         now_ms <= self.asked_ms.load(Ordering::Acquire).saturating_add(max_staleness_ms)
-    }
-
-    /// Where a node is. Empty when its name is not looked up yet.
-    pub(crate) fn found(&self, node: &Address) -> Vec<SockAddr> {
-        match node.literal() {
-            Some(address) => vec![address],
-            None => self.found.read().get(node).cloned().unwrap_or_default(),
-        }
-    }
-
-    /// Where a node was found it is not any more: its name is to be looked up again.
-    pub(crate) fn forget(&self, node: &Address) {
-        self.found.write().remove(node);
-        self.refresh();
-    }
-
-    /// Looks up the names that are not known, and forgets nodes that are none any more.
-    pub(crate) fn look_up(&self, nodes: &[Address]) {
-        self.found.write().retain(|node, _| nodes.contains(node));
-        for node in nodes {
-            if self.found(node).is_empty()
-                && let Ok(found) = transport::resolve(&node.endpoint())
-            {
-                self.found.write().insert(node.clone(), found);
-            }
-        }
     }
 
     /// Something does not fit the view: a newer one is wanted at once.

@@ -48,6 +48,7 @@ mod counters;
 mod host;
 mod inbox;
 mod listen;
+mod names;
 mod nodes;
 mod output;
 mod pause;
@@ -171,6 +172,10 @@ impl Proxy {
             handles.push(spawn("cachee-worker", move || worker.run())?);
         }
         handles.push(spawn("cachee-watch", move || watch.run())?);
+        if let Some(cluster) = shared.cluster.clone() {
+            // Not waited for at the end: it may be inside a lookup.
+            spawn("cachee-names", move || cluster.names.run(&cluster))?;
+        }
         handles.push(spawn("cachee-accept", move || acceptor.run())?);
         let threads = Mutex::new(handles);
         let warmer = Warmer::new(Arc::clone(&shared));
@@ -268,6 +273,7 @@ impl Proxy {
         self.acceptor.stop();
         self.watch.tell();
         self.warmer.stop();
+        self.shared.cluster.iter().for_each(|cluster| cluster.names.stop());
         self.shared.tell_all(|| Message::Stop);
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // None of them panics.

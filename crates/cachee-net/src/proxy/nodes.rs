@@ -176,16 +176,13 @@ impl Nodes {
         let Some(connection) = router.connections.get(number) else { return };
         let node = connection.address.clone();
         let Some(cluster) = &turn.shared.cluster else { return };
-        let found = cluster.found(&node);
-        let begun = found.get(attempt).map(|address| {
+        let begun = cluster.names.find(&node).and_then(|found| {
+            let none = || error.unwrap_or_else(|| io::ErrorKind::NotFound.into());
+            let address = found.get(attempt).ok_or_else(none)?;
             let begun = transport::begin_connect(address, None);
             let transport = begun.map_err(|error| io::Error::other(error.to_string()))?;
             register(turn.poll, transport.raw_fd(), (turn.token)(number))?;
             Ok(transport)
-        });
-        let begun = begun.unwrap_or_else(|| {
-            cluster.forget(&node);
-            Err(error.unwrap_or_else(|| io::Error::other("its name is not found")))
         });
         match begun {
             Ok(transport) => {
@@ -193,6 +190,9 @@ impl Nodes {
                 self.sockets[number] = Node::Connecting { transport, attempt, deadline_ms }.into();
             }
             Err(error) => {
+                if node.literal().is_none() {
+                    cluster.names.look();
+                }
                 turn.context.counters.upstream_refused.add(1);
                 self.lose(turn, session, number, &error);
             }
@@ -214,10 +214,13 @@ impl Nodes {
     /// Attempts to connect that take too long end.
     pub(crate) fn tick(&mut self, turn: &Turn<'_>, session: &mut Session) {
         for number in 0..self.sockets.len() {
-            if let Node::Connecting { deadline_ms, .. } = self.sockets[number].node
+            if let Node::Connecting { deadline_ms, attempt, .. } = self.sockets[number].node
                 && turn.context.now_ms >= deadline_ms
             {
-                self.lose(turn, session, number, &io::ErrorKind::TimedOut.into());
+                let overdue = std::mem::replace(&mut self.sockets[number], Node::None.into());
+                close(turn.poll, &overdue.node);
+                let error = io::ErrorKind::TimedOut.into();
+                self.connect(turn, session, number, attempt + 1, Some(error));
             }
         }
     }

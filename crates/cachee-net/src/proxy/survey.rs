@@ -60,7 +60,6 @@ impl Survey {
         self.silent_ms.retain(|_, until_ms| *until_ms > asked_ms);
         let (map, answered) = self.map(shared)?;
         let migrating = self.migrating(shared, &map);
-        cluster.look_up(&nodes(&map));
         cluster.publish(map, migrating, asked_ms);
         let closing = cluster.to_close();
         if !closing.is_empty() {

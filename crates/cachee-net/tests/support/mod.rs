@@ -33,8 +33,12 @@ impl Weigh for Raw {
     }
 }
 
+/// A reply that the link's thread does not survive.
+pub const PANICS: &str = "$6\r\npanics\r\n";
+
 impl LinkValue for Raw {
     fn from_reply(frame: Arc<[u8]>) -> Self {
+        assert_ne!(&frame[..], PANICS.as_bytes(), "a planted panic");
         Self(frame)
     }
 }

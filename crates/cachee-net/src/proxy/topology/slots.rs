@@ -140,8 +140,12 @@ impl SlotMap {
     /// Whether an address is of a node of this cluster. A script can make a redirection up, so one
     /// to an address that is still unknown after `CLUSTER SLOTS` was asked again is not followed.
     pub(crate) fn knows(&self, address: &Address) -> bool {
-        let is_it = |shard: &Shard| shard.address == *address || shard.replicas.contains(address);
-        self.shards.iter().any(is_it)
+        self.nodes().any(|node| node == address)
+    }
+
+    /// Every node that is known, also those that serve nothing now.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Address> {
+        self.shards.iter().flat_map(|shard| std::iter::once(&shard.address).chain(&shard.replicas))
     }
 
     /// Takes in a `MOVED`, until the whole map is asked for again.

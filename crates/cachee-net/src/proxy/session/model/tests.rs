@@ -7,7 +7,7 @@ use super::run_session;
 use super::world::{Tally, World};
 
 /// More seeds: `CACHEE_SIMULATION_SEEDS=1000000`; one again: `CACHEE_SIMULATION_SEED=17`.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 10_000;
 /// Within which each mistake has to be found.
 const SEEDS_A_MISTAKE: u64 = 2_000;
 /// Inputs made from the fuzzer's seeds; more: `CACHEE_FUZZ_RUNS`.

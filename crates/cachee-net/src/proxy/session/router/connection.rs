@@ -43,6 +43,8 @@ pub(super) struct Record {
     bytes: Vec<u8>,
     /// By all that it was sent to; until then it may still be refused.
     pub(super) is_accepted: bool,
+    /// Connections opened meanwhile that have refused it. What they agree upon is not known yet.
+    pub(super) refused_by: Vec<usize>,
 }
 
 /// A connection, or the place of one.
@@ -137,16 +139,23 @@ impl Router {
             let has = |wanted| hello_options(words).any(|(is_auth, _)| is_auth == wanted);
             name = format!("HELLO {} {}", has(true), has(false)).into_bytes();
         }
-        let record = Record { id, name, bytes: bytes.to_vec(), is_accepted: false };
+        let record =
+            Record { id, name, bytes: bytes.to_vec(), is_accepted: false, refused_by: Vec::new() };
         self.records.push(record);
         id
     }
 
+    /// What all that a record was sent to have said of it.
     pub(super) fn settle_record(&mut self, id: u64, is_refused: bool) {
         let Some(at) = self.records.iter().position(|record| record.id == id) else { return };
         if is_refused {
-            self.records.remove(at);
+            for number in self.records.remove(at).refused_by {
+                self.connections[number].begun();
+            }
             return;
+        }
+        if !self.records[at].refused_by.is_empty() {
+            self.disagree(b"-it was refused");
         }
         self.records[at].is_accepted = true;
         let name = self.records[at].name.clone();

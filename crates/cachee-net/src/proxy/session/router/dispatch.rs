@@ -285,6 +285,10 @@ impl Router {
     fn reset(&mut self, context: &Context<'_>, sequence: u64, words: &[&[u8]]) -> bool {
         self.transaction = None;
         self.watching = None;
+        if self.records.iter().any(|record| !record.refused_by.is_empty()) {
+            // What is held back there must not run as whoever the reset makes of it.
+            self.disagree(b"-it was refused");
+        }
         self.records.clear();
         if !self.send_to_all(context, sequence, words) {
             return false;

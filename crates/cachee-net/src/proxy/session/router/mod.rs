@@ -295,16 +295,25 @@ impl Router {
             Some(Awaited::Login) if is_error => {
                 self.refuse("refuses the proxy's own login", frame);
             }
-            Some(Awaited::Replay(id)) if is_error => {
-                if self.records.iter().any(|record| record.id == id && record.is_accepted) {
-                    return self.refuse("refuses what another has accepted", frame);
-                }
-                connection.begun();
-            }
+            Some(Awaited::Replay(id)) if is_error => self.refused_replay(number, id, frame),
             Some(Awaited::Login | Awaited::Replay(_)) => connection.begun(),
             // Nobody asked: a node that is full says so.
             None => self.refuse("says", frame),
         }
+    }
+
+    /// A node refuses what has changed the other connections, or may have: until that is known its
+    /// commands are held back.
+    fn refused_replay(&mut self, number: usize, id: u64, frame: &[u8]) {
+        match self.records.iter_mut().find(|record| record.id == id) {
+            Some(record) if record.is_accepted => self.disagree(frame),
+            Some(record) => record.refused_by.push(number),
+            None => self.connections[number].begun(),
+        }
+    }
+
+    fn disagree(&mut self, frame: &[u8]) {
+        self.refuse("refuses what another has accepted", frame);
     }
 
     fn refuse(&mut self, what: &str, frame: &[u8]) {
@@ -448,6 +457,9 @@ impl Router {
             || self.is_transaction_at(number);
         let connection = &mut self.connections[number];
         let awaited = connection.close();
+        for record in &mut self.records {
+            record.refused_by.retain(|refuser| *refuser != number);
+        }
         if has_state {
             self.failure = Some(Failure::Lost);
             return;

@@ -326,6 +326,26 @@ fn nothing_runs_at_a_node_before_it_has_accepted_the_proxy() {
 }
 
 #[test]
+fn a_login_that_not_every_node_accepts_runs_nothing_as_somebody_else() {
+    for (answer, then) in [("+OK\r\n", None), ("-WRONGPASS no\r\n", Some("SET a 1"))] {
+        let mut router = router();
+        submit(&mut router, "GET b");
+        sent(&mut router, 0);
+        reply(&mut router, 0, "$1\r\n1\r\n");
+        for line in ["AUTH bob b", "SET a 1"] {
+            submit(&mut router, line);
+        }
+        assert_eq!(sent(&mut router, 0), ["AUTH bob b"]);
+        assert_eq!(sent(&mut router, 1), ["AUTH bob b"]);
+        reply(&mut router, 1, "-WRONGPASS no\r\n");
+        assert!(sent(&mut router, 1).is_empty(), "it is not known yet who this client is");
+        reply(&mut router, 0, answer);
+        assert_eq!(sent(&mut router, 1), Vec::from_iter(then));
+        assert_eq!(matches!(router.failure, Some(Failure::Refused(_))), then.is_none());
+    }
+}
+
+#[test]
 fn everything_waits_behind_what_blocks() {
     let mut router = router();
     submit(&mut router, "BLPOP b 0");
