@@ -35,16 +35,26 @@ pub(super) enum Awaited {
     Replay(u64),
 }
 
+/// What those that a record was sent to have said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Not all have answered.
+    Open,
+    Accepted,
+    /// Kept while a connection that was opened meanwhile has yet to say the same.
+    Refused,
+}
+
 /// A command that changes connections, to be repeated on those opened later.
 pub(super) struct Record {
     pub(super) id: u64,
     /// A later one of the same name replaces it.
     pub(super) name: Vec<u8>,
     bytes: Vec<u8>,
-    /// By all that it was sent to; until then it may still be refused.
-    pub(super) is_accepted: bool,
-    /// Connections opened meanwhile that have refused it. What they agree upon is not known yet.
-    pub(super) refused_by: Vec<usize>,
+    pub(super) standing: Standing,
+    /// Connections opened meanwhile, and whether they have refused it. Until all of the others have
+    /// answered they get nothing else.
+    pub(super) replayed: Vec<(usize, bool)>,
 }
 
 /// A connection, or the place of one.
@@ -112,7 +122,7 @@ impl Connection {
     pub(super) fn open(&mut self, login: Option<&Login>, records: &[Record]) {
         self.is_wanted = true;
         self.log_in(login);
-        for record in records {
+        for record in records.iter().filter(|record| record.standing != Standing::Refused) {
             self.out.extend(&record.bytes);
             self.expected.push_back(Awaited::Replay(record.id));
             self.beginning.add();
@@ -139,25 +149,63 @@ impl Router {
             let has = |wanted| hello_options(words).any(|(is_auth, _)| is_auth == wanted);
             name = format!("HELLO {} {}", has(true), has(false)).into_bytes();
         }
-        let record =
-            Record { id, name, bytes: bytes.to_vec(), is_accepted: false, refused_by: Vec::new() };
+        let record = Record {
+            id,
+            name,
+            bytes: bytes.to_vec(),
+            standing: Standing::Open,
+            replayed: Vec::new(),
+        };
         self.records.push(record);
         id
+    }
+
+    /// Drops a refused record that nobody is asked about any more.
+    fn forget_refused(&mut self, id: u64) {
+        if !self.connections.iter().any(|each| each.expected.contains(&Awaited::Replay(id))) {
+            self.records.retain(|record| record.id != id);
+        }
+    }
+
+    /// It is not known yet who the client is, at some node.
+    pub(super) fn is_unsettled(&self) -> bool {
+        let is_replay = |awaited: &Awaited| matches!(awaited, Awaited::Replay(_));
+        self.records.iter().any(|record| record.standing == Standing::Open)
+            || self.connections.iter().any(|each| each.expected.iter().any(is_replay))
+    }
+
+    /// A new connection's answer to what has changed the others, or may have.
+    pub(super) fn take_replay(&mut self, number: usize, id: u64, is_refused: bool) {
+        let record = self.records.iter_mut().find(|record| record.id == id);
+        let standing = record.as_ref().map(|record| record.standing);
+        match (standing, record) {
+            (Some(Standing::Open), Some(record)) => record.replayed.push((number, is_refused)),
+            (Some(Standing::Accepted), _) if is_refused => self.disagree(),
+            (Some(Standing::Refused), _) if !is_refused => self.disagree(),
+            _ => {
+                self.connections[number].begun();
+                if is_refused {
+                    self.forget_refused(id);
+                }
+            }
+        }
     }
 
     /// What all that a record was sent to have said of it.
     pub(super) fn settle_record(&mut self, id: u64, is_refused: bool) {
         let Some(at) = self.records.iter().position(|record| record.id == id) else { return };
+        let replayed = std::mem::take(&mut self.records[at].replayed);
+        if replayed.iter().any(|(_, has_refused)| *has_refused != is_refused) {
+            return self.disagree();
+        }
+        for (number, _) in replayed {
+            self.connections[number].begun();
+        }
         if is_refused {
-            for number in self.records.remove(at).refused_by {
-                self.connections[number].begun();
-            }
-            return;
+            self.records[at].standing = Standing::Refused;
+            return self.forget_refused(id);
         }
-        if !self.records[at].refused_by.is_empty() {
-            self.disagree(b"-it was refused");
-        }
-        self.records[at].is_accepted = true;
+        self.records[at].standing = Standing::Accepted;
         let name = self.records[at].name.clone();
         self.records.retain(|record| record.id >= id || record.name != name);
     }

@@ -283,12 +283,12 @@ impl Router {
     }
 
     fn reset(&mut self, context: &Context<'_>, sequence: u64, words: &[&[u8]]) -> bool {
+        if self.is_unsettled() {
+            // What is held back must not run as whoever the reset makes of it.
+            return false;
+        }
         self.transaction = None;
         self.watching = None;
-        if self.records.iter().any(|record| !record.refused_by.is_empty()) {
-            // What is held back there must not run as whoever the reset makes of it.
-            self.disagree(b"-it was refused");
-        }
         self.records.clear();
         if !self.send_to_all(context, sequence, words) {
             return false;

@@ -295,25 +295,16 @@ impl Router {
             Some(Awaited::Login) if is_error => {
                 self.refuse("refuses the proxy's own login", frame);
             }
-            Some(Awaited::Replay(id)) if is_error => self.refused_replay(number, id, frame),
-            Some(Awaited::Login | Awaited::Replay(_)) => connection.begun(),
+            Some(Awaited::Replay(id)) => self.take_replay(number, id, is_error),
+            Some(Awaited::Login) => connection.begun(),
             // Nobody asked: a node that is full says so.
             None => self.refuse("says", frame),
         }
     }
 
-    /// A node refuses what has changed the other connections, or may have: until that is known its
-    /// commands are held back.
-    fn refused_replay(&mut self, number: usize, id: u64, frame: &[u8]) {
-        match self.records.iter_mut().find(|record| record.id == id) {
-            Some(record) if record.is_accepted => self.disagree(frame),
-            Some(record) => record.refused_by.push(number),
-            None => self.connections[number].begun(),
-        }
-    }
-
-    fn disagree(&mut self, frame: &[u8]) {
-        self.refuse("refuses what another has accepted", frame);
+    fn disagree(&mut self) {
+        let text = "the nodes of the cluster do not agree about the connection";
+        self.failure = Some(Failure::Refused(text.to_owned()));
     }
 
     fn refuse(&mut self, what: &str, frame: &[u8]) {
@@ -431,8 +422,7 @@ impl Router {
         if let Some((id, is_refused, agree)) = settled {
             self.settle_record(id, is_refused);
             if !agree {
-                let text = "the nodes of the cluster do not agree about the connection";
-                self.failure = Some(Failure::Refused(text.to_owned()));
+                self.disagree();
             }
         }
     }
@@ -458,7 +448,7 @@ impl Router {
         let connection = &mut self.connections[number];
         let awaited = connection.close();
         for record in &mut self.records {
-            record.refused_by.retain(|refuser| *refuser != number);
+            record.replayed.retain(|(replayed, _)| *replayed != number);
         }
         if has_state {
             self.failure = Some(Failure::Lost);
