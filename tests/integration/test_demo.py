@@ -183,8 +183,9 @@ Redis.get = get
 @pytest.mark.slow
 def test_checker_finds_a_cache_that_forgets_to_invalidate(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(FORGETFUL)
+    # 2 ms there and back for the two stages that always ask: at the least 2 s, twice the bound.
     settings = comparison.Settings(
-        rtt_ms=0, requests=1500, seed=1, users=20, write_rate=100, concurrency=2
+        rtt_ms=2, requests=1000, seed=1, users=20, write_rate=100, concurrency=2
     )
     result = comparison.compare(
         settings, lambda *_at: None, prefix=["env", f"PYTHONPATH={tmp_path}"]
