@@ -23,7 +23,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from cachee._errors import CacheeError
 from cachee._resp import Address, ErrorReply, Server, ServerError, connect
@@ -59,6 +59,16 @@ class _Read:
     rest: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Suspect:
+    """An answer that the store gave neither before nor after."""
+
+    read: _Read
+    answer: Any
+    has_changed: bool
+    """The store, meanwhile."""
+
+
 @dataclass
 class Outcome:
     """What an audit has found. `wrong` is what must be 0."""
@@ -70,7 +80,7 @@ class Outcome:
     late: int = 0
     """Old while the store stood still, and another one within the bound."""
     late_s_max: float = 0.0
-    """How long the longest of those was given, in seconds, as of the second look."""
+    """How long the longest of those was given, in seconds."""
     changed: int = 0
     """The store changed meanwhile: nothing can be said."""
     wrong: int = 0
@@ -132,7 +142,9 @@ def audit(
                 for at in range(0, len(keys), BATCH):
                     _compare(near, far, keys[at : at + BATCH], outcome, max_staleness_s)
                     show(outcome.samples)
-                pace.spend(max(outcome.samples - done, 1))
+                # Looking at so many keys is a burden, however few of them match.
+                scanned = (BATCH if match is None else MATCHED_BATCH) // BATCH
+                pace.spend(max(outcome.samples - done, scanned))
                 if outcome.samples >= samples:
                     break
             if outcome.samples == before:
@@ -187,45 +199,58 @@ def _compare(
     outcome.skipped += len(keys) - len(wanted)
     before = _values(store, wanted)
     answers = [_values(cache, wanted) for _ in range(2)]
+    answered = time.monotonic()
     after = _values(store, wanted)
+    suspects: list[_Suspect] = []
     for at, read in enumerate(wanted):
         if isinstance(before[at], ErrorReply):
             outcome.skipped += 1
             continue
         for answer in (answers[0][at], answers[1][at]):
             outcome.samples += 1
-            if isinstance(answer, ErrorReply):
-                outcome.errors += 1
-            elif answer in (before[at], after[at]):
+            if answer in (before[at], after[at]):
                 outcome.equal += 1
+            elif isinstance(answer, ErrorReply):
+                outcome.errors += 1
             else:
-                end, age_s = _watch(cache, store, read, answer, max_staleness_s)
-                if end == "wrong":
-                    outcome.wrong += 1
-                    outcome.wrong_keys[NAMED_MAX - 1 :] = []
-                    outcome.wrong_keys.append(ascii(read.key)[2:-1])
-                elif end == "held" or before[at] != after[at]:
-                    outcome.changed += 1
-                else:
-                    outcome.late += 1
-                    outcome.late_s_max = max(outcome.late_s_max, age_s)
+                suspects.append(_Suspect(read, answer, before[at] != after[at]))
+    for suspect, end, age_s in _ends(cache, store, suspects, answered, max_staleness_s):
+        if end == "wrong":
+            outcome.wrong += 1
+            outcome.wrong_keys[NAMED_MAX - 1 :] = []
+            outcome.wrong_keys.append(ascii(suspect.read.key)[2:-1])
+        elif end == "unknown" or suspect.has_changed:
+            outcome.changed += 1
+        else:
+            outcome.late += 1
+            outcome.late_s_max = max(outcome.late_s_max, age_s)
 
 
-def _watch(
-    cache: Server, store: Server, read: _Read, old: Any, max_staleness_s: float
-) -> tuple[str, float]:
-    """Until when, in seconds, is this answer given? How it ends: gone, held by the store, wrong."""
-    began = time.monotonic()
-    while True:
-        age_s = time.monotonic() - began
-        answer = _values(cache, [read])[0]
-        if _values(store, [read])[0] == old:
-            return "held", age_s
-        if answer != old:
-            return "gone", age_s
-        if age_s > max_staleness_s:
-            return "wrong", age_s
-        time.sleep(POLL_S)
+def _ends(
+    cache: Server,
+    store: Server,
+    suspects: list[_Suspect],
+    answered: float,
+    max_staleness_s: float,
+) -> Iterator[tuple[_Suspect, Literal["gone", "unknown", "wrong"], float]]:
+    """How each answer ends, and for how many seconds it was given."""
+    while suspects:
+        age_s = time.monotonic() - answered
+        reads = [suspect.read for suspect in suspects]
+        given, held = _values(cache, reads), _values(store, reads)
+        left: list[_Suspect] = []
+        for suspect, now_given, now_held in zip(suspects, given, held, strict=True):
+            if now_held == suspect.answer or isinstance(now_held, ErrorReply):
+                yield suspect, "unknown", age_s
+            elif now_given != suspect.answer:
+                yield suspect, "gone", age_s
+            elif age_s > max_staleness_s:
+                yield suspect, "wrong", age_s
+            else:
+                left.append(suspect)
+        suspects = left
+        if suspects:
+            time.sleep(POLL_S)
 
 
 def _reads(store: Server, keys: list[bytes]) -> list[_Read]:

@@ -111,6 +111,52 @@ def test_what_stays_old_is_wrong_however_often_the_store_changes(
     assert (code, found["wrong"]) == (1, 2)
 
 
+def test_what_the_store_cannot_tell_is_not_wrong(
+    cache: Server, store: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.call("SET", "string", "new")
+    store.call("ACL", "SETUSER", "auditor", "on", ">p", "~*", "+@all")
+    asked = cache.calls("GET")
+
+    def forbids() -> None:
+        # The two answers that are compared, and one more look.
+        until(lambda: cache.calls("GET") >= asked + 3, "the old answer was seen")
+        store.call("ACL", "SETUSER", "auditor", "-get")
+
+    forbidding = threading.Thread(target=forbids)
+    forbidding.start()
+    as_auditor = _url(store).replace("://", "://auditor:p@")
+    bound = ("--max-staleness", "20s", "--samples", "10")
+    try:
+        code, found = _audit(capsys, _url(cache), as_auditor, *bound)
+    finally:
+        forbidding.join()
+        store.call("ACL", "DELUSER", "auditor")
+    assert (code, found["equal"], found["changed"], found["wrong"]) == (0, 8, 2, 0)
+
+
+def test_many_old_answers_are_watched_at_once(
+    cache: Server, store: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(20):
+        cache.call("SET", f"old{number}", "old")
+        store.call("SET", f"old{number}", "new")
+    asked = cache.calls("GET")
+
+    def mends() -> None:
+        # The answers that are compared, and one more look at each: nobody waits for the first.
+        until(lambda: cache.calls("GET") >= asked + 2 * 20 + 2 * 20, "all were looked at")
+        for number in range(20):
+            cache.call("SET", f"old{number}", "new")
+
+    mending = threading.Thread(target=mends)
+    mending.start()
+    bound = ("--max-staleness", "20s", "--samples", "40", "--match", "old*")
+    code, found = _audit(capsys, _url(cache), _url(store), *bound)
+    mending.join()
+    assert (code, found["late"], found["wrong"]) == (0, 40, 0)
+
+
 def test_what_would_be_a_burden_is_skipped(
     store: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:

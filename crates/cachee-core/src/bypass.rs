@@ -126,6 +126,7 @@ impl Bypasses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Begin, EntryRef, Store, StoreConfig};
 
     const DEP: u64 = 1 << 48;
     const HASH: u64 = 2 << 48;
@@ -173,5 +174,25 @@ mod tests {
             bypasses.wasted(rival);
         }
         assert_eq!(bypasses.reason(rival, HASH, 0), Some(Bypass::WriteHot));
+    }
+
+    #[test]
+    fn a_read_past_the_l1_wastes_no_load_and_leaves_a_useful_one_useful() {
+        let store = Store::new(StoreConfig { capacity_bytes: 1 << 20, shards: 1, seed: 1 });
+        let key_hash = store.key_hash(b"k");
+        let id = EntryRef { scope: 0, shape: 0, key: b"k", args: b"", key_hash };
+        let load = || match store.begin(&id, 0, false) {
+            Begin::Lease(token) => assert!(store.publish(token, vec![0u8; 8], u64::MAX, 0)),
+            other => panic!("not loaded: {other:?}"),
+        };
+        for _ in 0..3 * u32::from(WASTED_LOADS) {
+            load();
+            assert!(store.with_hit(&id, 0, |_, _| ()).is_some());
+            store.remove(key_hash);
+            load();
+            store.invalidate(key_hash);
+            load();
+            store.remove(key_hash);
+        }
     }
 }

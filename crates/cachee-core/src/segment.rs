@@ -168,7 +168,11 @@ impl<V: Weigh> Segment<V> {
     /// No change, so no record: a load that was for nothing this once would not be next time.
     pub(crate) fn remove(&mut self, dep: u64) -> usize {
         self.leases.kill_all(dep);
-        self.shard.remove_dependents(dep)
+        let dropped = self.shard.doubt(dep);
+        if dropped.hits > 0 {
+            self.bypasses.useful(dep);
+        }
+        dropped.entries
     }
 
     pub(crate) fn begin_write(&mut self, dep: u64) {

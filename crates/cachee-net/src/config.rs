@@ -120,6 +120,9 @@ pub struct LinkConfig {
     pub max_value_bytes: usize,
     /// Stop asking for the TTL under prefixes that never have one.
     pub learn_ttl: bool,
+    /// A thread of the link that panics ends the process. By default it ends the link: the process
+    /// is somebody else's.
+    pub panic_ends_process: bool,
 }
 
 /// Default of `reply_timeout_ms`.
@@ -148,6 +151,7 @@ impl LinkConfig {
             max_in_flight: MAX_IN_FLIGHT,
             max_value_bytes: MAX_VALUE_BYTES,
             learn_ttl: false,
+            panic_ends_process: false,
         }
     }
 }

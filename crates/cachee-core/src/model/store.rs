@@ -215,9 +215,10 @@ impl Run {
             }
             Operation::Remove { key } => {
                 let dropped = self.store.remove(self.dep(key));
-                let wasted = self.wasted;
+                let wasted = self.wasted[key];
                 assert_eq!(dropped, self.change(key, |_| true), "remove");
-                self.wasted = wasted;
+                // What was useful stays so; what was not has done nothing wrong.
+                self.wasted[key] = self.wasted[key].min(wasted);
             }
             Operation::Pushed { key, scope } => {
                 let dropped = self.store.invalidate_pushed(self.dep(key), scope);

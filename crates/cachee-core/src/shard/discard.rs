@@ -17,9 +17,9 @@ impl<K, V> Shard<K, V> {
             Cause::Evict => self.stats.evicted += 1,
             Cause::Expire => self.stats.expired += 1,
             Cause::Invalidate => self.stats.invalidated += 1,
-            Cause::Remove => self.stats.removed += 1,
+            Cause::Doubt | Cause::Remove => self.stats.removed += 1,
         }
-        if is_known && matches!(cause, Cause::Invalidate | Cause::Expire) {
+        if is_known && matches!(cause, Cause::Invalidate | Cause::Expire | Cause::Doubt) {
             self.policy.remember(tag, self.slab.hot.len());
         }
         let pair = self.slab.remove(slot);
@@ -64,23 +64,22 @@ impl<K, V> Shard<K, V> {
 
     /// As `invalidate`, telling also how often the dropped entries had been hit.
     pub(crate) fn invalidate_observed(&mut self, dep: u64) -> Invalidated {
-        let mut invalidated = Invalidated::default();
-        while let Some(slot) = self.dependencies.any(dep) {
-            invalidated.entries += 1;
-            invalidated.hits += u64::from(self.slab.hot[slot as usize].hits());
-            self.discard(slot, Cause::Invalidate);
-        }
-        invalidated
+        self.discard_dependents(dep, Cause::Invalidate)
     }
 
-    /// Drops the entries of `dep`, though nothing has changed.
-    pub(crate) fn remove_dependents(&mut self, dep: u64) -> usize {
-        let mut entries = 0;
+    /// The same where nothing is known to have changed.
+    pub(crate) fn doubt(&mut self, dep: u64) -> Invalidated {
+        self.discard_dependents(dep, Cause::Doubt)
+    }
+
+    fn discard_dependents(&mut self, dep: u64, cause: Cause) -> Invalidated {
+        let mut dropped = Invalidated::default();
         while let Some(slot) = self.dependencies.any(dep) {
-            entries += 1;
-            self.discard(slot, Cause::Remove);
+            dropped.entries += 1;
+            dropped.hits += u64::from(self.slab.hot[slot as usize].hits());
+            self.discard(slot, cause);
         }
-        entries
+        dropped
     }
 
     /// Drops every entry and gives the memory of the structures back.

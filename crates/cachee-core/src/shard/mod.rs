@@ -43,6 +43,8 @@ enum Cause {
     Evict,
     Expire,
     Invalidate,
+    /// It may be older than what somebody has seen.
+    Doubt,
     Remove,
 }
 

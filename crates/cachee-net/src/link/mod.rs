@@ -179,6 +179,9 @@ impl<V: LinkValue> Link<V> {
             // A panic has said so. Nobody is to wait for a thread that is gone, and nothing is
             // to be served of what it may have left half done.
             if catch_unwind(AssertUnwindSafe(|| thread::run(&of_thread))).is_err() {
+                if of_thread.config.panic_ends_process {
+                    std::process::abort();
+                }
                 of_thread.has_ended.store(true, Ordering::Release);
                 of_thread.close();
             }

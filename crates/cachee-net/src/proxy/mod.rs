@@ -26,7 +26,7 @@
 //! - `topology`: Cluster and Sentinel, where a command goes and what its replies become.
 //! - `primary`, `survey`: asking sentinels and nodes; `cluster`: what is known of one, and its feeds;
 //!   `session::router`: a cluster as one upstream; `nodes`: its sockets.
-//! - `shared`, `watch`: links by identity, the upstream's addresses, rights and commands;
+//! - `shared`, `watch`, `proofs`: links by identity, the upstream's addresses, rights and commands;
 //!   `questions`, `pause`: how a thread asks a server, and rests.
 //! - `warm`: names of hot keys out, and in again at the next start.
 //!
@@ -54,6 +54,7 @@ mod output;
 mod pause;
 mod poller;
 mod primary;
+mod proofs;
 mod questions;
 mod reply;
 pub mod request;
@@ -172,8 +173,10 @@ impl Proxy {
             handles.push(spawn("cachee-worker", move || worker.run())?);
         }
         handles.push(spawn("cachee-watch", move || watch.run())?);
+        // These two are not waited for at the end: they may be inside a lookup.
+        let proving = Arc::clone(&shared);
+        spawn("cachee-proofs", move || proving.proofs.run(&proving))?;
         if let Some(cluster) = shared.cluster.clone() {
-            // Not waited for at the end: it may be inside a lookup.
             spawn("cachee-names", move || cluster.names.run(&cluster))?;
         }
         handles.push(spawn("cachee-accept", move || acceptor.run())?);
@@ -273,6 +276,7 @@ impl Proxy {
         self.acceptor.stop();
         self.watch.tell();
         self.warmer.stop();
+        self.shared.proofs.stop();
         self.shared.cluster.iter().for_each(|cluster| cluster.names.stop());
         self.shared.tell_all(|| Message::Stop);
         for thread in std::mem::take(&mut *self.threads.lock()) {

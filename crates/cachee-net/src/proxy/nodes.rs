@@ -3,6 +3,7 @@
 use std::io;
 
 use mio::{Poll, Token};
+use socket2::SockAddr;
 
 use super::host::Context;
 use super::output::Pool;
@@ -163,7 +164,7 @@ impl Nodes {
         connection.out.relax(pool);
     }
 
-    /// Begins to connect, with the `attempt`th of the node's addresses.
+    /// Begins to connect, with the `attempt`th of the node's addresses or one behind it.
     fn connect(
         &mut self,
         turn: &Turn<'_>,
@@ -176,27 +177,31 @@ impl Nodes {
         let Some(connection) = router.connections.get(number) else { return };
         let node = connection.address.clone();
         let Some(cluster) = &turn.shared.cluster else { return };
-        let begun = cluster.names.find(&node).and_then(|found| {
-            let none = || error.unwrap_or_else(|| io::ErrorKind::NotFound.into());
-            let address = found.get(attempt).ok_or_else(none)?;
+        let begin = |address: &SockAddr| {
             let begun = transport::begin_connect(address, None);
             let transport = begun.map_err(|error| io::Error::other(error.to_string()))?;
             register(turn.poll, transport.raw_fd(), (turn.token)(number))?;
             Ok(transport)
-        });
-        match begun {
-            Ok(transport) => {
-                let deadline_ms = turn.context.now_ms + turn.shared.config.link.connect_timeout_ms;
-                self.sockets[number] = Node::Connecting { transport, attempt, deadline_ms }.into();
-            }
-            Err(error) => {
-                if node.literal().is_none() {
-                    cluster.names.look();
+        };
+        let addresses = cluster.names.known(&node).unwrap_or_default();
+        let mut last = error.unwrap_or_else(|| io::Error::other("its name leads nowhere"));
+        for (attempt, address) in addresses.iter().enumerate().skip(attempt) {
+            match begin(address) {
+                Ok(transport) => {
+                    let timeout_ms = turn.shared.config.link.connect_timeout_ms;
+                    let deadline_ms = turn.context.now_ms + timeout_ms;
+                    let connecting = Node::Connecting { transport, attempt, deadline_ms };
+                    self.sockets[number] = connecting.into();
+                    return;
                 }
-                turn.context.counters.upstream_refused.add(1);
-                self.lose(turn, session, number, &error);
+                Err(error) => last = error,
             }
         }
+        if node.literal().is_none() {
+            cluster.names.look();
+        }
+        turn.context.counters.upstream_refused.add(1);
+        self.lose(turn, session, number, &last);
     }
 
     fn lose(&mut self, turn: &Turn<'_>, session: &mut Session, number: usize, error: &io::Error) {

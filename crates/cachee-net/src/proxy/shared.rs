@@ -1,6 +1,7 @@
 //! What the workers share: the L1, the links, the upstream's addresses and commands.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::counters::Counters;
 use super::host::{Feed, Host, Identity, Ticket};
 use super::inbox::{Inbox, Message};
 use super::pause::Stop;
+use super::proofs::Proofs;
 use super::reply::Reply;
 use super::topology::Address;
 use crate::admission::Admission;
@@ -25,7 +27,7 @@ use crate::commands::CommandTable;
 use crate::config::{Credentials, Endpoint, LinkConfig};
 use crate::error::NetError;
 use crate::link::{Link, LinkStatus, Outcome, Read, Request, Waiter};
-use crate::transport;
+use crate::transport::{self, Transport};
 
 /// Links at a time; one more identity passes through.
 const LINKS_MAX: usize = 64;
@@ -61,6 +63,7 @@ pub(crate) struct Shared {
     /// Rights have changed since the watch has looked.
     pub(crate) must_look: AtomicBool,
     pub(crate) watch: Arc<Stop>,
+    pub(crate) proofs: Proofs,
     /// Where the upstream is one.
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Itself, for the feeds of a cluster.
@@ -141,6 +144,7 @@ impl Shared {
             lets_in: AtomicU8::new(if config.login.is_some() { OPEN } else { UNKNOWN }),
             must_look: AtomicBool::new(false),
             watch: Arc::default(),
+            proofs: Proofs::default(),
             cluster: matches!(config.topology, Topology::Cluster { .. })
                 .then(|| Arc::new(Cluster::new())),
             own: OnceLock::new(),
@@ -199,6 +203,27 @@ impl Shared {
         let has_moved = !known.is_empty() && !known.iter().any(|known| addresses.contains(known));
         *known = addresses.into();
         has_moved
+    }
+
+    /// Where an endpoint is. In front of a cluster what was found last is as good; otherwise this
+    /// takes as long as the system's lookup.
+    pub(crate) fn resolve(&self, endpoint: &Endpoint) -> io::Result<Vec<SockAddr>> {
+        match (&self.cluster, endpoint) {
+            (Some(cluster), Endpoint::Tcp { host, port }) => {
+                cluster.names.find(&Address::new(host, *port))
+            }
+            _ => transport::resolve(endpoint),
+        }
+    }
+
+    /// A connection of the proxy's own.
+    pub(crate) fn connect(
+        &self,
+        endpoint: &Endpoint,
+        timeout_ms: u64,
+    ) -> Result<Transport, NetError> {
+        let (addresses, tls) = (self.resolve(endpoint)?, self.config.link.tls.as_ref());
+        Ok(transport::connect_to(&addresses, endpoint.host(), tls, timeout_ms)?.0)
     }
 
     pub(crate) fn upstream_tls(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
@@ -305,6 +330,7 @@ impl Shared {
                 .login
                 .clone()
                 .map(|login| Arc::new(ClientLogin(login)) as Arc<dyn Credentials>),
+            panic_ends_process: true,
             ..known
         };
         // It fails without descriptors or threads: then there is no L1 for this identity.
@@ -393,6 +419,7 @@ impl Host for Shared {
         }
         self.must_look.store(true, Ordering::Release);
         self.watch.nudge();
+        self.proofs.ask();
     }
 
     fn is_open(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::commands::CommandTable;
 use crate::config::Endpoint;
 use crate::error::NetError;
 use crate::resp::Reader;
-use crate::transport::{self, Transport};
+use crate::transport::Transport;
 
 /// A node answers at once or is passed over.
 const PATIENCE_MS: u64 = 1_000;
@@ -176,7 +176,7 @@ fn connect(
     login: Option<&Login>,
 ) -> Result<Transport, NetError> {
     let timeout_ms = shared.config.link.connect_timeout_ms.min(PATIENCE_MS);
-    let (transport, _) = transport::connect(&address.endpoint(), None, timeout_ms)?;
+    let transport = shared.connect(&address.endpoint(), timeout_ms)?;
     if let Some(login) = login {
         log_in(&transport, login)?;
     }

@@ -1,10 +1,10 @@
-//! A thread that looks after the upstream: is it there, where is it, whom does it let in, and has
-//! anybody's right been changed.
+//! A thread that looks after the upstream: is it there, where is it, does it let strangers in, and
+//! has anybody's right been changed.
 //!
 //! No server announces that rights were taken away, so entries read under them would be served
 //! until `max_age`. Where the proxy's own login (or the default user) may ask for `ACL LIST`, the
 //! answer is compared once a second, and a difference drops everything. Where it may not, entries
-//! live for `max_age` at most, and every identity is asked to prove itself anew within that time.
+//! live for `max_age` at most, and `proofs` has every identity prove itself anew within that time.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,15 +12,13 @@ use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::config::Topology;
-use super::host::{Host, Identity};
+use super::host::Host;
 use super::pause::Stop;
 use super::primary::{Follower, Heard};
-use super::questions::{ask, log_in, refused};
+use super::questions::{ask, log_in};
 use super::shared::{LinkFeed, Shared};
 use super::survey::Survey;
-use super::topology::Address;
 use super::topology::sentinel::{ROLE_QUESTION, is_replica};
-use crate::clock;
 use crate::config::LinkConfig;
 use crate::error::NetError;
 use crate::link::LinkStatus;
@@ -51,7 +49,6 @@ pub(crate) struct Watch {
     rules: Option<Vec<u8>>,
     /// May `ACL LIST` be asked?
     may_list: bool,
-    proven_ms: u64,
     /// The server behind a name has said that it is a primary.
     was_primary: bool,
 }
@@ -75,7 +72,6 @@ impl Watch {
             connection: None,
             rules: None,
             may_list: true,
-            proven_ms: clock::now_ms(),
             was_primary: false,
         };
         (watch, stop)
@@ -149,18 +145,15 @@ impl Watch {
         self.follow()?;
         if self.shared.must_look.swap(false, Ordering::AcqRel) {
             self.connection = None;
-            self.proven_ms = 0;
         }
         self.look_around()?;
         if self.connection.is_none() {
             let config = self.shared.link_config();
-            self.shared.set_addresses(transport::resolve(&config.endpoint)?);
+            self.shared.set_addresses(self.shared.resolve(&config.endpoint)?);
             self.connect(&config)?;
         }
         self.compare_rules()?;
-        self.check_role()?;
-        self.prove_identities();
-        Ok(())
+        self.check_role()
     }
 
     /// In front of a cluster: what its nodes say, and a connection to one of them.
@@ -231,8 +224,7 @@ impl Watch {
     }
 
     fn connect(&mut self, config: &LinkConfig) -> Result<(), NetError> {
-        let tls = config.tls.as_ref();
-        let (transport, _) = transport::connect(&config.endpoint, tls, config.connect_timeout_ms)?;
+        let transport = self.shared.connect(&config.endpoint, config.connect_timeout_ms)?;
         if let Some(login) = &self.shared.config.login {
             log_in(&transport, login)?;
             self.shared.set_open(true);
@@ -279,34 +271,5 @@ impl Watch {
         }
         self.rules = Some(rules);
         Ok(())
-    }
-
-    /// Every identity logs in once more within `max_age`, or has no link any longer.
-    fn prove_identities(&mut self) {
-        let now_ms = clock::now_ms();
-        if now_ms < self.proven_ms + self.shared.config.link.max_age_ms {
-            return;
-        }
-        self.proven_ms = now_ms;
-        for (identity, _) in self.shared.links() {
-            if self.stop.is_told() {
-                return;
-            }
-            if let Err(NetError::Unsupported(_)) = self.prove(&identity) {
-                self.shared.close_link(&identity);
-            }
-        }
-    }
-
-    fn prove(&self, identity: &Identity) -> Result<(), NetError> {
-        let config = self.shared.link_config();
-        let tls = config.tls.as_ref();
-        let own = identity.node.as_ref().map(Address::endpoint);
-        let endpoint = own.unwrap_or_else(|| config.endpoint.clone());
-        let (transport, _) = transport::connect(&endpoint, tls, config.connect_timeout_ms)?;
-        match &identity.login {
-            None => refused(&ask(&transport, &[b"PING"])?),
-            Some(login) => log_in(&transport, login),
-        }
     }
 }

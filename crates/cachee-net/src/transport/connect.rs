@@ -26,12 +26,20 @@ pub(crate) fn connect(
     tls: Option<&TlsConfig>,
     timeout_ms: u64,
 ) -> Result<(Transport, u64), NetError> {
-    let addresses = resolve(endpoint)?;
-    let host = endpoint.host();
+    connect_to(&resolve(endpoint)?, endpoint.host(), tls, timeout_ms)
+}
+
+/// The same where the addresses are known; `host` is whose certificate is expected.
+pub(crate) fn connect_to(
+    addresses: &[SockAddr],
+    host: &str,
+    tls: Option<&TlsConfig>,
+    timeout_ms: u64,
+) -> Result<(Transport, u64), NetError> {
     let deadline_ms = clock::now_ms() + timeout_ms;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
-        match connect_socket(&address, deadline_ms) {
+        match connect_socket(address, deadline_ms) {
             Ok(socket) => {
                 let session = match tls {
                     Some(config) => {

@@ -19,7 +19,7 @@ use socket2::Socket;
 
 use crate::clock;
 use crate::error::NetError;
-pub(crate) use connect::{begin_connect, connect, resolve};
+pub(crate) use connect::{begin_connect, connect, connect_to, resolve};
 use tls::TlsSession;
 pub(crate) use tls::{client_config, server_config, server_name};
 

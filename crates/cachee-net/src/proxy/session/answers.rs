@@ -371,6 +371,9 @@ impl Core {
         self.upstream.out = Output::default();
         self.upstream.beginning = Beginning::default();
         self.upstream.is_wanted = false;
+        if let Some(router) = &mut self.router {
+            router.abandon();
+        }
     }
 
     /// Passes on what the front slots hold.

@@ -161,9 +161,10 @@ impl Router {
     }
 
     /// Drops a refused record that nobody is asked about any more.
-    fn forget_refused(&mut self, id: u64) {
+    pub(super) fn forget_refused(&mut self, id: u64) {
         if !self.connections.iter().any(|each| each.expected.contains(&Awaited::Replay(id))) {
-            self.records.retain(|record| record.id != id);
+            let is_it = |record: &Record| record.id == id && record.standing == Standing::Refused;
+            self.records.retain(|record| !is_it(record));
         }
     }
 

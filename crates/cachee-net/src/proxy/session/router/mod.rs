@@ -216,7 +216,9 @@ impl Router {
     /// Sends what had to wait and needs to no longer.
     fn pump(&mut self, context: &Context<'_>) {
         self.advance();
-        while let Some((sequence, words)) = self.held.pop_front() {
+        while self.failure.is_none()
+            && let Some((sequence, words)) = self.held.pop_front()
+        {
             let borrowed: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
             if !self.dispatch(context, sequence, &borrowed) {
                 self.held.push_front((sequence, words));
@@ -420,10 +422,10 @@ impl Router {
         place.answer = Some(frames);
         self.blocking -= usize::from(is_blocking);
         if let Some((id, is_refused, agree)) = settled {
-            self.settle_record(id, is_refused);
             if !agree {
-                self.disagree();
+                return self.disagree();
             }
+            self.settle_record(id, is_refused);
         }
     }
 
@@ -463,10 +465,19 @@ impl Router {
                 Awaited::Frames { sequence, .. } => {
                     self.complete(sequence, 0, Some(error.clone().into_bytes()));
                 }
-                Awaited::Nothing | Awaited::Begin | Awaited::Login | Awaited::Replay(_) => {}
+                Awaited::Replay(id) => self.forget_refused(id),
+                Awaited::Nothing | Awaited::Begin | Awaited::Login => {}
             }
         }
         self.pump(context);
+    }
+
+    /// Nothing is sent any more.
+    pub(super) fn abandon(&mut self) {
+        self.held.clear();
+        self.places.clear();
+        self.retries = 0;
+        self.connections.iter_mut().for_each(|connection| drop(connection.close()));
     }
 
     fn is_transaction_at(&self, number: usize) -> bool {

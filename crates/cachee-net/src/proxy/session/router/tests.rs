@@ -94,9 +94,13 @@ const FIRST: &str = "b";
 const SECOND: &str = "a";
 
 fn router() -> Router {
-    let cluster = Arc::new(Cluster::new());
     static MAP: LazyLock<SlotMap> = LazyLock::new(|| map(half));
-    cluster.publish(MAP.clone(), Vec::new(), 0);
+    router_of(MAP.clone())
+}
+
+fn router_of(map: SlotMap) -> Router {
+    let cluster = Arc::new(Cluster::new());
+    cluster.publish(map, Vec::new(), 0);
     Router::new(cluster, Facade::new(None, false), 0)
 }
 
@@ -349,6 +353,41 @@ fn a_login_that_not_every_node_accepts_runs_nothing_as_somebody_else() {
         assert_eq!(disagree, here != there, "{here} {there}");
         let then = if disagree { vec![] } else { vec!["SET a 1", "RESET"] };
         assert_eq!(sent(&mut router, 1), then);
+    }
+}
+
+#[test]
+fn nodes_that_disagree_are_sent_nothing_any_more() {
+    const NO: &str = "-WRONGPASS no\r\n";
+    let keys = || (0..).map(|number| format!("k{number}"));
+    let key = |node: u16| keys().find(|key| slot(key.as_bytes()) % 3 == node);
+    let [first, second, third] = [0, 1, 2].map(|node| key(node).unwrap());
+    let append = format!("APPEND {third} x");
+    // A third node is opened while the others have not answered; a command waits for its turn.
+    for lines in [["AUTH bob b", &append, "GET x"], ["AUTH bob b", "SUBSCRIBE ch", &append]] {
+        let mut router = router_of(map(|slot| slot % 3));
+        for (node, key) in [(0, &first), (1, &second)] {
+            submit(&mut router, &format!("GET {key}"));
+            sent(&mut router, node);
+            reply(&mut router, node, "$1\r\n1\r\n");
+        }
+        for line in lines {
+            submit(&mut router, line);
+        }
+        let opened = router.connections.iter().any(|each| each.address == at(2));
+        assert_eq!(opened, lines[1] == append);
+        let answers = [(2, NO), (0, NO), (1, "+OK\r\n")];
+        for (node, answer) in answers.into_iter().skip(usize::from(!opened)) {
+            assert!(router.failure.is_none());
+            sent(&mut router, node);
+            reply(&mut router, node, answer);
+        }
+        assert!(matches!(router.failure, Some(Failure::Refused(_))));
+        assert_eq!([0, 1, 2].map(|node| sent(&mut router, node)).concat(), [""; 0]);
+        router.abandon();
+        router.failure = None;
+        router.retry(&context(60_000));
+        assert!(router.connections.iter().all(|each| each.is_sent() && !each.is_wanted));
     }
 }
 
