@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from tests.harness.resp import ServerError, Wire
 from tests.harness.waiting import until
 
 _START_S = 20.0
+_LOWEST_PORT = 10_000
 DEFAULT_BINARY_VARIABLE = "CACHEE_TEST_DEFAULT_SERVER"
 EXTRA_BINARY_VARIABLE = "CACHEE_TEST_SERVER"
 
@@ -64,10 +66,21 @@ def binaries_with(command: str) -> tuple[Path, ...]:
 
 
 def free_port() -> int:
-    """A TCP port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port nobody listens on now, and which the system gives to no outgoing connection."""
+    while True:
+        port = _LOWEST_PORT + secrets.randbelow(_lowest_ephemeral_port() - _LOWEST_PORT)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+@functools.cache
+def _lowest_ephemeral_port() -> int:
+    with contextlib.suppress(OSError, ValueError):
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        if lowest > 2 * _LOWEST_PORT:
+            return lowest
+    return 32_768
 
 
 class Server:
