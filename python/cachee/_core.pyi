@@ -20,6 +20,7 @@ __all__ = [
     "Engine",
     "Link",
     "Proxy",
+    "Trace",
     "__version__",
     "adopt_methods",
     "enroll",
@@ -295,6 +296,42 @@ def enrolled(client: object) -> Binding | None:
 
 def ready(value: object) -> Awaitable[Any]:
     """An awaitable that gives `value` without suspending; awaiting it twice is a RuntimeError."""
+
+@final
+class Trace:
+    """The keys of a recorded trace, to be played through caches of any size.
+
+    `data` is one little-endian 8-byte code a request, as it is or compressed with zstd; ValueError
+    for anything else. Every method releases the GIL.
+    """
+
+    @property
+    def keys(self) -> int:
+        """How many different ones."""
+
+    def __new__(cls, data: bytes) -> Trace: ...
+    def __len__(self) -> int: ...
+    def lru_hits(self, entries: int) -> int:
+        """Hits of a cache of so many entries that drops what was not asked for longest."""
+
+    def belady_hits(self, entries: int) -> int:
+        """Hits of a cache of so many entries that knows what comes: the most without prediction."""
+
+    def simulate(
+        self,
+        *,
+        capacity_bytes: int,
+        value_bytes: int,
+        prediction: bool,
+        round_trip_us: int,
+        think_us: int,
+    ) -> dict[str, int]:
+        """What cachee's own L1 makes of it.
+
+        Returns requests, hits, joined (loaded ahead and still on its way), misses, issued (loaded
+        ahead), used (of those, asked for), prediction_bytes (of the capacity, at the end) and
+        waited_us.
+        """
 
 def generate_load(
     address: str,

@@ -84,6 +84,22 @@ impl Ghost {
         self.put(u64::from(tag) << 32 | u64::from(sequence));
     }
 
+    /// Everything remembered becomes older by one.
+    pub(crate) fn age_all(&mut self) {
+        self.sequence = self.sequence.wrapping_add(1).max(1);
+    }
+
+    /// Whether it is remembered.
+    pub(crate) fn contains(&mut self, tag: u32) -> bool {
+        if self.slots.is_empty() {
+            return false;
+        }
+        let (sequence, limit) = (self.sequence, self.limit);
+        let is_it = |slot: &u64| *slot != 0 && (*slot >> 32) as u32 == tag;
+        let is_new = |slot: &u64| sequence.wrapping_sub(*slot as u32) < limit;
+        self.bucket(tag).iter().any(|slot| is_it(slot) && is_new(slot))
+    }
+
     /// Whether the key was evicted lately; it is forgotten by being asked.
     pub(crate) fn take(&mut self, tag: u32) -> bool {
         if self.slots.is_empty() {

@@ -6,6 +6,7 @@
 //!
 //! - [`Shard`]: one unsynchronised segment, generic over its keys and values.
 //! - [`Store`]: shards behind locks, keyed by Redis key, with leases against stale publishes.
+//! - [`Predictor`]: what is asked for next; [`simulation`]: all of it on a recorded trace.
 //! - [`Gate`]: may what one upstream link loaded be served right now?
 //!
 //! ```
@@ -43,8 +44,10 @@ mod leases;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod policy;
+mod prediction;
 mod segment;
 mod shard;
+pub mod simulation;
 mod slab;
 mod statistics;
 mod store;
@@ -54,6 +57,7 @@ mod weigh;
 pub use gate::Gate;
 pub use hash::KeyedHash;
 pub use hottest::Hot;
+pub use prediction::{Access, PredictionStats, Predictor};
 pub use shard::{Inserted, Shard, SlotId};
 pub use statistics::Stats;
 pub use store::{

@@ -4,7 +4,8 @@
 //! [`decode`] replies as objects, [`command`] commands as bytes, [`binding`] one client's reads,
 //! [`completions`] the same for event loops, [`engine`] the process's store and links, [`clients`]
 //! and [`hooks`] the native methods, [`ready`] the awaitable they return, [`cache`] the L1 by itself,
-//! [`admission`] which keys, [`proxy`] the L1 for every other language, [`load`] what that is measured with.
+//! [`admission`] which keys, [`proxy`] the L1 for every other language, [`load`] what that is measured with,
+//! [`simulation`] recorded traces.
 
 mod admission;
 mod binding;
@@ -23,6 +24,7 @@ mod proxy;
 mod raw;
 mod ready;
 mod sentinels;
+mod simulation;
 mod value;
 
 use pyo3::prelude::*;
@@ -45,6 +47,8 @@ mod _core {
     use crate::load::{generate_load, relay_bytes};
     #[pymodule_export]
     use crate::proxy::Proxy;
+    #[pymodule_export]
+    use crate::simulation::Trace;
 
     /// An awaitable that gives `value` without suspending; awaiting it twice is a RuntimeError.
     #[pyfunction]

@@ -17,7 +17,7 @@ from typing import Protocol, cast
 from cachee._core import __version__
 from cachee._errors import CacheeError
 
-COMMANDS = ("run", "proxy", "doctor", "stats", "audit", "config", "demo", "bench")
+COMMANDS = ("run", "proxy", "doctor", "stats", "audit", "config", "demo", "bench", "simulate")
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -32,6 +32,7 @@ examples:
   cachee config                              every setting with default and meaning
   cachee demo                                the same API with and without, on real servers
   cachee bench proxy                         the proxy beside the server and other proxies
+  cachee simulate trace.csv                  hit rate over memory for a recorded access trace
 
 exit codes: 0 done, 1 done but the answer is no, 2 wrong usage or nothing to talk to
 """

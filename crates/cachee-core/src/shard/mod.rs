@@ -102,6 +102,11 @@ impl<K, V> Shard<K, V> {
         Self { counts_structure: false, ..Self::new(capacity) }
     }
 
+    /// Another bound from now on; what is over it goes when the next entry comes.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
     /// Entries held, expired ones included.
     pub fn len(&self) -> usize {
         self.slab.len()
