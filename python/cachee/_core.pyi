@@ -305,6 +305,9 @@ class Trace:
     for anything else. Every method releases the GIL.
     """
 
+    ENTRY_OVERHEAD_BYTES: Final[int]
+    """What an entry takes beside its value."""
+
     @property
     def keys(self) -> int:
         """How many different ones."""

@@ -10,7 +10,6 @@ import pytest
 from cachee import _trace_file
 from cachee._core import Trace
 from cachee.cli import main
-from cachee.cli.simulate import ENTRY_OVERHEAD_BYTES
 
 WALK = [number for _ in range(60) for number in range(1400)]
 
@@ -57,7 +56,7 @@ def test_what_has_no_order_is_left_alone(
 
 def test_without_prediction(walk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = _rows(capsys, str(walk), "--sizes", "1mb", "--prediction", "off")
-    assert row["entries"] == 1024**2 // (1024 + ENTRY_OVERHEAD_BYTES)
+    assert row["entries"] == 1024**2 // (1024 + Trace.ENTRY_OVERHEAD_BYTES)
     assert row["predicted"] is None
 
 

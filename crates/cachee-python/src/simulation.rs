@@ -22,6 +22,9 @@ pub struct Trace {
 
 #[pymethods]
 impl Trace {
+    #[classattr]
+    const ENTRY_OVERHEAD_BYTES: usize = simulation::ENTRY_OVERHEAD_BYTES;
+
     #[new]
     fn new(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         let read = py.detach(|| read(data));

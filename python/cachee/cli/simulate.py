@@ -34,7 +34,6 @@ exit codes: 0 done, 2 wrong usage or no trace
 """
 
 SIZES = "1%,2%,5%,10%,25%,50%"
-ENTRY_OVERHEAD_BYTES = 160
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 
@@ -47,12 +46,12 @@ class Row:
     entries: int
     """That fit without prediction."""
     lru: float
-    """Hit rates, from 0 to 1."""
+    """This and the next three are hit rates, from 0 to 1."""
     cachee: float
+    belady: float
     predicted: float | None = None
     joined: float | None = None
-    """Loaded ahead, and still on its way when asked for."""
-    belady: float = 0.0
+    """Loaded ahead, and still on its way when asked for: the part of the requests."""
     precision: float | None = None
     """Of what was loaded ahead, the part that was asked for."""
     traffic: float | None = None
@@ -125,7 +124,7 @@ def _capacity_bytes(size: str, keys: int, value_bytes: int) -> int:
     try:
         if share is None:
             return parse_size(size)
-        return int(keys * float(share[1]) / 100) * (value_bytes + ENTRY_OVERHEAD_BYTES)
+        return int(keys * float(share[1]) / 100) * (value_bytes + Trace.ENTRY_OVERHEAD_BYTES)
     except ValueError:
         raise CacheeError(
             f"--sizes: {size!r} is neither a share, as in 10%, nor a size, as in 64mb"
@@ -133,7 +132,7 @@ def _capacity_bytes(size: str, keys: int, value_bytes: int) -> int:
 
 
 def _row(trace: Trace, size: str, capacity_bytes: int, arguments: argparse.Namespace) -> Row:
-    entries = capacity_bytes // (arguments.value_bytes + ENTRY_OVERHEAD_BYTES)
+    entries = capacity_bytes // (arguments.value_bytes + Trace.ENTRY_OVERHEAD_BYTES)
 
     def outcome(*, prediction: bool) -> dict[str, int]:
         return trace.simulate(
