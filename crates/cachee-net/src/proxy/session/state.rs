@@ -68,7 +68,7 @@ pub(super) fn special(words: &[&[u8]]) -> Option<Special> {
         b"READWRITE" => Special::ReadWrite,
         b"MONITOR" | b"SYNC" | b"PSYNC" | b"REPLCONF" => Special::Pipe,
         b"QUIT" => Special::Quit,
-        b"INFO" => Special::Info,
+        b"INFO" if shows_own_section(words) => Special::Info,
         b"ACL" if changes_rights(words) => Special::Rights,
         b"CONFIG" if is_word(words, 1, b"SET") && sets_rights(words) => Special::Rights,
         b"CLIENT" => return client(words),
@@ -78,6 +78,13 @@ pub(super) fn special(words: &[&[u8]]) -> Option<Special> {
 
 fn is_word(words: &[&[u8]], at: usize, word: &[u8]) -> bool {
     words.get(at).is_some_and(|given| given.eq_ignore_ascii_case(word))
+}
+
+/// `INFO` of everything, or of the proxy's own section by name.
+fn shows_own_section(words: &[&[u8]]) -> bool {
+    const NAMES: [&[u8]; 4] = [b"default", b"all", b"everything", b"cachee"];
+    let is_one = |word: &&[u8]| NAMES.iter().any(|name| word.eq_ignore_ascii_case(name));
+    words.len() == 1 || words[1..].iter().any(is_one)
 }
 
 fn changes_rights(words: &[&[u8]]) -> bool {
@@ -257,6 +264,10 @@ mod tests {
         assert_eq!(special_of("config get requirepass"), None);
         assert_eq!(special_of("config set maxmemory 1gb"), None);
         assert_eq!(special_of("config set appendonly no Requirepass x"), Some(Special::Rights));
+        for all in ["INFO", "info ALL", "INFO server Cachee", "INFO default", "INFO everything"] {
+            assert_eq!(special_of(all), Some(Special::Info), "{all}");
+        }
+        assert_eq!(special_of("INFO server cpu"), None);
         assert_eq!(special_of("GET k"), None);
     }
 
