@@ -13,6 +13,7 @@ from tests.harness.proxies import Proxy, proxy
 from tests.harness.relay import Connection, Relay
 from tests.harness.resp import ServerError, Wire, encode
 from tests.harness.servers import Server
+from tests.harness.waiting import until
 
 _RESET = struct.pack("ii", 1, 0)
 _SPLIT = b"-ERR E\r\n$6\r\nFORGED\r\n"
@@ -143,6 +144,23 @@ def test_nobody_runs_as_somebody_else_when_the_proxys_login_is_refused(
         with pytest.raises(ServerError, match="refuses the proxy's own login"):
             connect(front)("SET", "k", "2")
     assert own_server.call("GET", "k") == b"1"
+
+
+def test_a_user_that_may_not_track_leaves_nothing_in_the_acl_log(
+    front: Proxy, own_server: Server, connect
+) -> None:
+    own_server.call("ACL", "SETUSER", "u", "reset", "on", ">p", "~*", "+get", "+set")
+    own_server.call("ACL", "LOG", "RESET")
+    wire = connect(front)
+    assert wire("AUTH", "u", "p") == b"OK"
+    assert wire("SET", "k", "v") == b"OK"
+
+    def states() -> list[str]:
+        assert wire("GET", "k") == b"v"
+        return [link["state"] for link in front.stats()["links"] if link["user"] == "u"]
+
+    until(lambda: states() == ["unsupported"], "the link knows that it may not track")
+    assert own_server.call("ACL", "LOG") == []
 
 
 @pytest.mark.parametrize("exchange", [("SWAPDB", "0", "1"), ("SWAPDB", "1", "0")])

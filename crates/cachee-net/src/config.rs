@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::error::NetError;
+
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
@@ -74,7 +76,7 @@ pub struct TlsConfig {
 pub trait Credentials: Send + Sync {
     /// `None` when the server wants none; the user is `None` for the default user.
     #[allow(clippy::type_complexity)] // a pair in an option in a result, used in one place
-    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, String>;
+    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, NetError>;
 }
 
 /// What the server is asked to remember of our reads.

@@ -129,7 +129,7 @@ fn words(text: &[&str]) -> Vec<Vec<u8>> {
 fn hello(config: &LinkConfig) -> Result<Vec<Vec<u8>>, NetError> {
     let mut command = words(&["HELLO", "3"]);
     if let Some(provider) = &config.credentials
-        && let Some((user, password)) = provider.get().map_err(NetError::Credentials)?
+        && let Some((user, password)) = provider.get()?
     {
         let user = user.filter(|user| !user.is_empty());
         command.push(b"AUTH".to_vec());

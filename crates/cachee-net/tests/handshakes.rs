@@ -4,13 +4,13 @@ mod support;
 
 use std::sync::Arc;
 
-use cachee_net::{BypassReason, Credentials, LinkConfig, LinkStatus, Read};
+use cachee_net::{BypassReason, Credentials, LinkConfig, LinkStatus, NetError, Read};
 use support::{Client, HELLO_VALKEY, Server, TRACKED, bulk};
 
 struct Fixed(Option<&'static str>);
 
 impl Credentials for Fixed {
-    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, String> {
+    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, NetError> {
         Ok(Some((self.0.map(str::to_owned), b"p w\r\n".to_vec())))
     }
 }
@@ -18,8 +18,8 @@ impl Credentials for Fixed {
 struct Failing;
 
 impl Credentials for Failing {
-    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, String> {
-        Err("the vault is closed".to_owned())
+    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, NetError> {
+        Err(NetError::Credentials("the vault is closed".to_owned()))
     }
 }
 

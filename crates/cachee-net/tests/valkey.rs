@@ -175,7 +175,7 @@ fn users_databases_sockets_and_modes() {
     let Some(server) = Valkey::start(&["--requirepass", "secret"]) else { return };
     struct Password(&'static str);
     impl cachee_net::Credentials for Password {
-        fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, String> {
+        fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, cachee_net::NetError> {
             Ok(Some((None, self.0.as_bytes().to_vec())))
         }
     }

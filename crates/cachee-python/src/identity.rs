@@ -1,6 +1,6 @@
 //! Which link a client belongs to: server, database, user, TLS.
 
-use cachee_net::{Credentials, Endpoint, LinkConfig, TlsConfig, Verify};
+use cachee_net::{Credentials, Endpoint, LinkConfig, NetError, TlsConfig, Verify};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -92,7 +92,7 @@ struct Fixed {
 }
 
 impl Credentials for Fixed {
-    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, String> {
+    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, NetError> {
         Ok(Some((self.user.clone(), self.password.clone())))
     }
 }
@@ -101,9 +101,11 @@ impl Credentials for Fixed {
 struct Provided(Py<PyAny>);
 
 impl Credentials for Provided {
-    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, String> {
-        Python::try_attach(|py| self.ask(py).map_err(|error| error.to_string()))
+    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, NetError> {
+        let asked = Python::try_attach(|py| self.ask(py).map_err(|error| error.to_string()));
+        asked
             .unwrap_or_else(|| Err("the interpreter is shutting down".to_owned()))
+            .map_err(NetError::Credentials)
     }
 }
 

@@ -20,6 +20,7 @@ use super::host::{Feed, Host, Identity, Ticket};
 use super::inbox::{Inbox, Message};
 use super::pause::Stop;
 use super::proofs::Proofs;
+use super::questions::{ask, log_in};
 use super::reply::Reply;
 use super::topology::Address;
 use crate::admission::Admission;
@@ -27,6 +28,7 @@ use crate::commands::CommandTable;
 use crate::config::{Credentials, Endpoint, LinkConfig};
 use crate::error::NetError;
 use crate::link::{Link, LinkStatus, Outcome, Read, Request, Waiter};
+use crate::resp::{Node, Reader};
 use crate::transport::{self, Transport};
 
 /// Links at a time; one more identity passes through.
@@ -62,6 +64,8 @@ pub(crate) struct Shared {
     lets_in: AtomicU8,
     /// Rights have changed since the watch has looked.
     pub(crate) must_look: AtomicBool,
+    /// The proxy's own login (or the default user) may ask about the rights of others.
+    pub(crate) may_ask_rights: AtomicBool,
     pub(crate) watch: Arc<Stop>,
     pub(crate) proofs: Proofs,
     /// Where the upstream is one.
@@ -78,11 +82,18 @@ pub(crate) struct Shared {
 }
 
 /// The login of a client, as the link asks for it.
-struct ClientLogin(Login);
+struct ClientLogin {
+    login: Login,
+    shared: Weak<Shared>,
+    endpoint: Endpoint,
+}
 
 impl Credentials for ClientLogin {
-    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, String> {
-        Ok(Some((self.0.user.clone(), self.0.password.clone())))
+    fn get(&self) -> Result<Option<(Option<String>, Vec<u8>)>, NetError> {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.check_tracking(&self.login, &self.endpoint)?;
+        }
+        Ok(Some((self.login.user.clone(), self.login.password.clone())))
     }
 }
 
@@ -143,6 +154,7 @@ impl Shared {
             addresses: RwLock::new(Arc::new([])),
             lets_in: AtomicU8::new(if config.login.is_some() { OPEN } else { UNKNOWN }),
             must_look: AtomicBool::new(false),
+            may_ask_rights: AtomicBool::new(false),
             watch: Arc::default(),
             proofs: Proofs::default(),
             cluster: matches!(config.topology, Topology::Cluster { .. })
@@ -323,13 +335,16 @@ impl Shared {
             }
         }
         let known = self.link_config();
+        let node = identity.node.as_ref();
+        let endpoint = node.map_or_else(|| known.endpoint.clone(), Address::endpoint);
         let config = LinkConfig {
-            endpoint: identity.node.as_ref().map_or(known.endpoint.clone(), Address::endpoint),
             db: identity.db,
-            credentials: identity
-                .login
-                .clone()
-                .map(|login| Arc::new(ClientLogin(login)) as Arc<dyn Credentials>),
+            credentials: identity.login.clone().map(|login| {
+                let shared = self.own.get().cloned().unwrap_or_default();
+                let endpoint = endpoint.clone();
+                Arc::new(ClientLogin { login, shared, endpoint }) as Arc<dyn Credentials>
+            }),
+            endpoint,
             panic_ends_process: true,
             ..known
         };
@@ -338,6 +353,32 @@ impl Shared {
         let feed = Arc::new(LinkFeed { link, inboxes: self.inboxes() });
         links.insert(identity.clone(), Arc::clone(&feed));
         Some(feed)
+    }
+
+    /// A user that may not track has no link. To try is a refusal that the server's `ACL LOG` tells
+    /// of each time, so whoever may ask about it does so first.
+    fn check_tracking(&self, login: &Login, endpoint: &Endpoint) -> Result<(), NetError> {
+        let own = self.config.login.as_ref();
+        if own == Some(login) || !self.may_ask_rights.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // What cannot be asked is tried.
+        let Ok(transport) = self.connect(endpoint, self.config.link.connect_timeout_ms) else {
+            return Ok(());
+        };
+        if own.is_some_and(|own| log_in(&transport, own).is_err()) {
+            return Ok(());
+        }
+        let user = login.user.as_deref().unwrap_or("default").as_bytes();
+        for command in [&[&b"CLIENT"[..], b"TRACKING", b"ON"][..], &[b"CLIENT", b"TRACKINGINFO"]] {
+            let question = [&[&b"ACL"[..], b"DRYRUN", user], command].concat();
+            if let Ok(answer) = ask(&transport, &question)
+                && let Some(Node::Bulk(reason)) = Reader::new(&answer).next()
+            {
+                return Err(NetError::Unsupported(String::from_utf8_lossy(reason).into_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// The link of an identity, opened if need be.

@@ -260,6 +260,7 @@ impl Watch {
             return ask(connection, &[b"PING"]).map(|_| ());
         }
         let rules = ask(connection, &[b"ACL", b"LIST"])?;
+        self.shared.may_ask_rights.store(rules[0] != b'-', Ordering::Release);
         if rules[0] == b'-' {
             self.may_list = false;
             return Ok(());
