@@ -64,7 +64,7 @@ pub struct PredictionStats {
     pub predicted: u64,
     /// Of those, asked for.
     pub issued: u64,
-    /// Of those, asked for by the application while they were kept.
+    /// Of those, asked for by the application while they were kept or on their way.
     pub used: u64,
 }
 
@@ -79,8 +79,8 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// `total_bytes` is what cache and prediction have together, `horizon` for how many predictions
-    /// one has time to come true: a quarter of the entries that are held.
+    /// `total_bytes` is what cache and prediction have together, `horizon` how many events a
+    /// prediction has to come true: a quarter of the entries that are held.
     pub fn new(total_bytes: usize, horizon: usize) -> Self {
         let share = Share::new(total_bytes);
         Self {
@@ -127,11 +127,6 @@ impl Predictor {
         ahead
     }
 
-    /// How many of the last predictions came true, from 0 to 1.
-    pub fn precision(&self) -> f64 {
-        self.trust.precision()
-    }
-
     /// What the prediction has of the total, in bytes; the rest is the cache's.
     pub fn bytes(&self) -> usize {
         self.streams.bytes() + self.trust.bytes()
@@ -168,7 +163,7 @@ mod tests {
         assert_eq!(walk(&mut predictor, 500, 4), 0);
         let stats = predictor.stats();
         assert!(stats.used * 10 > stats.issued * 9, "{stats:?}");
-        assert!(predictor.precision() > 0.9);
+        assert!(predictor.trust.precision() > 0.9);
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Trust {
     }
 
     /// The part of the last predictions that came true.
+    #[cfg(test)]
     pub(super) fn precision(&self) -> f64 {
         self.predictions.precision
     }

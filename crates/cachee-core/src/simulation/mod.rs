@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use foldhash::fast::FixedState;
 
 use crate::hash::KeyedHash;
-use crate::prediction::{Access, Predictor};
+use crate::prediction::{Access, PredictionStats, Predictor};
 use crate::shard::Shard;
 pub use policies::{belady_hits, lru_hits};
 
@@ -64,7 +64,7 @@ pub fn distinct(trace: &[u64]) -> usize {
 }
 
 /// Entries that fit.
-pub fn entries(capacity_bytes: usize, value_bytes: usize) -> usize {
+fn entries(capacity_bytes: usize, value_bytes: usize) -> usize {
     capacity_bytes / (value_bytes + ENTRY_OVERHEAD_BYTES)
 }
 
@@ -74,7 +74,11 @@ pub fn simulate(trace: &[u64], setup: &Setup) -> Outcome {
     for &key in trace {
         run.request(key);
     }
-    run.outcome.prediction_bytes = run.predictor.map_or(0, |predictor| predictor.bytes());
+    if let Some(predictor) = &run.predictor {
+        let PredictionStats { issued, used, .. } = predictor.stats();
+        let prediction_bytes = predictor.bytes();
+        run.outcome = Outcome { issued, used, prediction_bytes, ..run.outcome };
+    }
     run.outcome
 }
 
@@ -136,7 +140,6 @@ impl Run {
             }
             None => self.fetch(key),
         };
-        self.outcome.used += u64::from(access != Access::Miss);
         self.predict(key, access);
     }
 
@@ -156,7 +159,7 @@ impl Run {
     }
 
     fn predict(&mut self, key: u64, access: Access) {
-        let Self { predictor, shard, hash, flights, arrivals, outcome, .. } = self;
+        let Self { predictor, shard, hash, flights, arrivals, .. } = self;
         let Some(predictor) = predictor else { return };
         let is_held = |next: u64| {
             let is_there = shard.find(hash.number(next), |held| *held == next).is_some();
@@ -164,7 +167,6 @@ impl Run {
         };
         let ahead = predictor.observe(key, access, is_held);
         let arrival_us = self.now_us + self.setup.round_trip_us;
-        outcome.issued += ahead.len() as u64;
         flights.extend(ahead.iter().map(|&next| (next, arrival_us)));
         arrivals.extend(ahead.iter().map(|&next| (arrival_us, next)));
         self.share();
