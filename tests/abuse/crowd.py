@@ -20,14 +20,15 @@ def crowd_of(front: Proxy, count: int, said: bytes) -> Iterator[list[socket.sock
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count + 200:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 200), hard))
-    before = front.stats()["clients"]
+    # Those of before may still be going: how many there are says less than how many have come.
+    before, come = front.stats()["clients"], front.stats()["clients_accepted"]
     crowd = []
     try:
         for _ in range(count):
             crowd.append(connection(front))
             if said:
                 crowd[-1].sendall(said)
-        until(lambda: front.stats()["clients"] >= before + count, "all are connected", 30)
+        until(lambda: front.stats()["clients_accepted"] >= come + count, "all are connected", 30)
         yield crowd
     finally:
         for each in crowd:
