@@ -152,13 +152,14 @@ impl Policy {
                 return None;
             }
             let entry = &mut slab.hot[slot as usize];
-            let (tag, frequency) = (entry.tag, entry.frequency());
+            let (tag, frequency, is_ahead) = (entry.tag, entry.frequency(), entry.is_ahead());
             if entry.is_expired(now_ms) {
                 return Some(slot);
             }
             let stays = frequency >= if is_small { PROMOTION_HITS } else { 1 };
             if !stays || step >= SCAN_LIMIT {
-                if is_small {
+                // Nobody has asked for what was loaded ahead in vain: its return means nothing.
+                if is_small && !is_ahead {
                     self.remember(tag, slab.hot.len());
                 }
                 return Some(slot);

@@ -20,6 +20,7 @@ const TOO_LARGE_MS: u64 = 10_000;
 /// What a segment answers to a miss; the store adds which segment it was.
 pub(crate) enum Started {
     Present,
+    Revealed,
     Lease(LeaseId),
     Join(LeaseId),
     Bypass(Bypass),
@@ -29,6 +30,7 @@ impl Started {
     pub(crate) fn begin(self, token: impl Fn(LeaseId) -> crate::store::Token) -> Begin {
         match self {
             Started::Present => Begin::Present,
+            Started::Revealed => Begin::Revealed,
             Started::Lease(id) => Begin::Lease(token(id)),
             Started::Join(id) => Begin::Join(token(id)),
             Started::Bypass(reason) => Begin::Bypass(reason),
@@ -87,7 +89,8 @@ impl<V: Weigh> Segment<V> {
         if let Some(slot) = self.shard.find(hash, |key| key.matches(id)) {
             let is_live = self.shard.is_live(slot, now_ms);
             if is_live && !fresh {
-                return Started::Present;
+                let was_ahead = self.shard.reveal(slot);
+                return if was_ahead { Started::Revealed } else { Started::Present };
             }
             if is_live {
                 self.shard.remove_slot(slot);
@@ -109,6 +112,32 @@ impl<V: Weigh> Segment<V> {
         Started::Lease(self.leases.take(hash, id))
     }
 
+    /// The right to load what nobody has asked for, unless it is here, on its way or bypassed.
+    pub(crate) fn begin_ahead(
+        &mut self,
+        hash: u64,
+        id: &EntryRef<'_>,
+        now_ms: u64,
+    ) -> Option<LeaseId> {
+        let may = !self.writes.contains_key(&id.key_hash)
+            && !self.is_here(hash, id, now_ms)
+            && self.bypasses.reason(id.key_hash, hash, now_ms).is_none();
+        if !may {
+            return None;
+        }
+        if let Some(slot) = self.shard.find(hash, |key| key.matches(id)) {
+            self.shard.expire_slot(slot, now_ms);
+        }
+        Some(self.leases.take(hash, id))
+    }
+
+    /// Held, waiting to be asked for, or on its way.
+    pub(crate) fn is_here(&self, hash: u64, id: &EntryRef<'_>, now_ms: u64) -> bool {
+        let held = self.shard.find(hash, |key| key.matches(id));
+        held.is_some_and(|slot| self.shard.is_live(slot, now_ms))
+            || self.leases.find(hash, id).is_some()
+    }
+
     /// Stores what a load brought. A value refused comes back, to be destroyed after unlocking.
     pub(crate) fn publish(
         &mut self,
@@ -116,6 +145,7 @@ impl<V: Weigh> Segment<V> {
         value: V,
         deadline_ms: u64,
         now_ms: u64,
+        is_ahead: bool,
     ) -> Result<(), Option<V>> {
         let Some(lease) = self.leases.end(id) else {
             self.stats().voided += 1;
@@ -133,7 +163,12 @@ impl<V: Weigh> Segment<V> {
                 self.bypasses.too_large(hash, now_ms.saturating_add(TOO_LARGE_MS));
                 Err(None)
             }
-            Inserted::Stored | Inserted::Replaced => Ok(()),
+            Inserted::Stored | Inserted::Replaced => {
+                if is_ahead && let Some(slot) = self.shard.newest(hash) {
+                    self.shard.hide(slot);
+                }
+                Ok(())
+            }
         }
     }
 

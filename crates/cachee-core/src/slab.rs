@@ -1,13 +1,16 @@
 //! Where entries live: a hot array a hit touches, and a cold one it does not.
 //!
 //! ```text
-//! hot   tag generation | deadline hits frequency | key value      one cache line or less
+//! hot   tag generation | ahead deadline hits frequency | key value   one cache line or less
 //! cold  previous next | weight | queue                            16 bytes
 //! ```
 //!
 //! A hit reads the hot entry and writes its one `meta` word. Queue links, weights and everything
 //! else eviction needs are kept apart, so that a hit on a large cache costs one line, not two.
 //! Slots are reused through a free list; a generation tells the values of one slot apart.
+//!
+//! An entry that was loaded ahead is not to be had by a hit until somebody has asked for it: the
+//! sign bit of its deadline is set, so the one comparison of a hit finds it over already.
 
 use crate::index::tag;
 use crate::shard::SlotId;
@@ -20,8 +23,10 @@ const FREQUENCY_MASK: u64 = (1 << FREQUENCY_BITS) - 1;
 const HITS_BITS: u32 = 18;
 const HITS_MASK: u64 = (1 << HITS_BITS) - 1;
 const DEADLINE_SHIFT: u32 = FREQUENCY_BITS + HITS_BITS;
-/// The latest deadline there is, 557 years on; every later one is cut to it.
-const DEADLINE_MAX_MS: u64 = u64::MAX >> DEADLINE_SHIFT;
+/// Loaded ahead, and not asked for yet.
+const AHEAD: u64 = 1 << 63;
+/// The latest deadline there is, 278 years on; every later one is cut to it.
+const DEADLINE_MAX_MS: u64 = !AHEAD >> DEADLINE_SHIFT;
 
 /// The half a hit touches.
 pub(crate) struct Entry<K, V> {
@@ -54,12 +59,29 @@ impl<K, V> Entry<K, V> {
 
     #[inline]
     pub(crate) fn deadline_ms(&self) -> u64 {
-        self.meta >> DEADLINE_SHIFT
+        (self.meta & !AHEAD) >> DEADLINE_SHIFT
+    }
+
+    /// Not over, and not waiting to be asked for.
+    #[inline]
+    pub(crate) fn is_servable(&self, now_ms: u64) -> bool {
+        // Signed: what waits has a deadline before all times.
+        (now_ms as i64) < self.meta as i64 >> DEADLINE_SHIFT
     }
 
     #[inline]
     pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
         now_ms >= self.deadline_ms()
+    }
+
+    /// Loaded ahead, and not asked for yet.
+    #[inline]
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.meta & AHEAD != 0
+    }
+
+    pub(crate) fn set_ahead(&mut self, is_ahead: bool) {
+        self.meta = self.meta & !AHEAD | if is_ahead { AHEAD } else { 0 };
     }
 
     pub(crate) fn hits(&self) -> u32 {
@@ -186,6 +208,11 @@ impl<K, V> Slab<K, V> {
         std::mem::replace(self, emptied).hot.into_iter().filter_map(|entry| entry.pair)
     }
 
+    /// The generation of the latest value.
+    pub(crate) fn newest(&self) -> u32 {
+        self.generation
+    }
+
     #[inline]
     pub(crate) fn id(&self, slot: u32) -> SlotId {
         SlotId { index: slot, generation: self.hot[slot as usize].generation }
@@ -245,11 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_loaded_ahead_is_not_served_until_it_is_asked_for() {
+        let mut slab = Slab::new();
+        let slot = slab.insert(0, 1u64, (), 0);
+        slab.start(slot, 1_000, 0);
+        let entry = &mut slab.hot[slot as usize];
+        entry.set_ahead(true);
+        assert!(entry.is_ahead() && !entry.is_servable(0));
+        assert_eq!(entry.deadline_ms(), 1_000);
+        assert!(!entry.is_expired(999) && entry.is_expired(1_000));
+        entry.set_ahead(false);
+        assert!(!entry.is_ahead() && entry.is_servable(999) && !entry.is_servable(1_000));
+    }
+
+    #[test]
     fn a_deadline_beyond_the_latest_is_cut_to_it() {
         let mut slab = Slab::new();
         let slot = slab.insert(0, 1u64, (), 0);
         slab.start(slot, u64::MAX, 0);
         assert!(!slab.hot[slot as usize].is_expired(DEADLINE_MAX_MS - 1));
+        assert!(slab.hot[slot as usize].is_servable(DEADLINE_MAX_MS - 1));
     }
 
     #[test]

@@ -31,6 +31,10 @@ pub struct Stats {
     pub bypass_too_large: u64,
     /// Values that were not stored because they exceed the capacity.
     pub too_large: u64,
+    /// Entries loaded ahead that were asked for.
+    pub ahead_used: u64,
+    /// Entries loaded ahead that were dropped before anybody asked.
+    pub ahead_unused: u64,
     /// Entries held now.
     pub entries: u64,
     /// Loads under way now.
@@ -58,6 +62,8 @@ impl Stats {
         self.bypass_write_hot += other.bypass_write_hot;
         self.bypass_too_large += other.bypass_too_large;
         self.too_large += other.too_large;
+        self.ahead_used += other.ahead_used;
+        self.ahead_unused += other.ahead_unused;
         self.entries += other.entries;
         self.leases += other.leases;
         self.weight_bytes += other.weight_bytes;

@@ -94,6 +94,8 @@ pub struct HitToken {
 pub enum Begin {
     /// An entry is there after all: look again.
     Present,
+    /// The same, and it was loaded ahead: nobody has asked for it before.
+    Revealed,
     /// Load, then `publish` or `abandon`.
     Lease(Token),
     /// Someone else is loading: wait for that load.
@@ -292,10 +294,41 @@ impl<V: Weigh> Store<V> {
     /// Stores a loaded value; false when the load was voided meanwhile, the value does not fit or
     /// is over already.
     pub fn publish(&self, token: Token, value: V, deadline_ms: u64, now_ms: u64) -> bool {
+        self.publish_as(token, value, deadline_ms, now_ms, false)
+    }
+
+    /// As `publish`, of a value nobody has asked for: no hit finds it until a `begin` has.
+    pub fn publish_ahead(&self, token: Token, value: V, deadline_ms: u64, now_ms: u64) -> bool {
+        self.publish_as(token, value, deadline_ms, now_ms, true)
+    }
+
+    fn publish_as(
+        &self,
+        token: Token,
+        value: V,
+        deadline_ms: u64,
+        now_ms: u64,
+        is_ahead: bool,
+    ) -> bool {
         let published = self.within(token.segment as usize, |segment| {
-            segment.publish(token.lease(), value, deadline_ms, now_ms)
+            segment.publish(token.lease(), value, deadline_ms, now_ms, is_ahead)
         });
         published.is_ok()
+    }
+
+    /// The right to load what nobody has asked for; none when it is held, on its way, being
+    /// written or better left out. A `begin` that comes meanwhile joins the load.
+    pub fn begin_ahead(&self, id: &EntryRef<'_>, now_ms: u64) -> Option<Token> {
+        let hash = self.entry_hash(id);
+        let segment = self.segment_of(id.key_hash);
+        let lease = self.within(segment, |held| held.begin_ahead(hash, id, now_ms));
+        lease.map(|(slot, generation)| Token { segment: segment as u32, slot, generation })
+    }
+
+    /// Whether an entry is held or on its way; counts nothing.
+    pub fn is_here(&self, id: &EntryRef<'_>, now_ms: u64) -> bool {
+        let hash = self.entry_hash(id);
+        self.segments[self.segment_of(id.key_hash)].0.lock().is_here(hash, id, now_ms)
     }
 
     /// Gives a load up.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use cachee_core::{Begin, EntryRef, Store, StoreConfig};
+use cachee_core::{Begin, EntryRef, Stats, Store, StoreConfig};
 
 const KEYS: usize = 8;
 const READS: usize = 20_000;
@@ -61,7 +61,7 @@ impl World {
                 version
             }
             // Whoever joins waits for another's reply; here it asks the server itself.
-            Begin::Join(_) | Begin::Present | Begin::Bypass(_) => {
+            Begin::Join(_) | Begin::Present | Begin::Revealed | Begin::Bypass(_) => {
                 self.versions[number].load(Ordering::SeqCst)
             }
         }
@@ -85,7 +85,7 @@ impl World {
     }
 }
 
-fn run(capacity_bytes: usize) {
+fn run(capacity_bytes: usize) -> Stats {
     let world = World::new(capacity_bytes);
     let writers = (0..2).map(|nth| {
         let world = Arc::clone(&world);
@@ -117,6 +117,7 @@ fn run(capacity_bytes: usize) {
     let stats = world.store.stats();
     assert_eq!(stats.leases, 0, "loads left behind");
     assert!(stats.hits > 0 && stats.invalidated > 0 && stats.voided > 0, "{stats:?}");
+    stats
 }
 
 #[test]
@@ -126,5 +127,6 @@ fn no_reader_sees_a_value_older_than_a_settled_change() {
 
 #[test]
 fn nor_while_entries_are_evicted_all_the_time() {
-    run(2_000);
+    let stats = run(2_500);
+    assert!(stats.evicted > 0, "{stats:?}");
 }

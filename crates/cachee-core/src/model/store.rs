@@ -37,7 +37,8 @@ enum Operation {
     Hit { id: Id },
     Begin { id: Id, fresh: bool },
     MarkRead { nth: usize },
-    Publish { nth: usize, ttl_ms: u64, weight_bytes: usize },
+    BeginAhead { id: Id },
+    Publish { nth: usize, ttl_ms: u64, weight_bytes: usize, is_ahead: bool },
     Abandon { nth: usize },
     TooLarge { nth: usize, ms: u64 },
     Update { weight_bytes: usize },
@@ -60,9 +61,12 @@ impl Operation {
         let ttl_ms = (b % 32 * 8) as u64;
         match kind % 64 {
             0..16 => Self::Hit { id },
-            16..30 => Self::Begin { id, fresh: c > 220 },
+            16..28 => Self::Begin { id, fresh: c > 220 },
+            28..30 => Self::BeginAhead { id },
             30..34 => Self::MarkRead { nth: a },
-            34..44 => Self::Publish { nth: a, ttl_ms, weight_bytes: c * 4 },
+            34..44 => {
+                Self::Publish { nth: a, ttl_ms, weight_bytes: c * 4, is_ahead: kind % 64 > 40 }
+            }
             44 => Self::Abandon { nth: a },
             45 => Self::TooLarge { nth: a, ms: ttl_ms },
             46..48 => Self::Update { weight_bytes: c * 8 },
@@ -92,6 +96,8 @@ struct Held {
     value: Value,
     deadline_ms: u64,
     hits: u64,
+    /// Waits to be asked for.
+    is_ahead: bool,
 }
 
 struct Run {
@@ -190,8 +196,9 @@ impl Run {
                     self.each_lease(|other| other.is_read |= other.token == lease.token);
                 }
             }
-            Operation::Publish { nth, ttl_ms, weight_bytes } => {
-                self.publish(nth, ttl_ms, weight_bytes);
+            Operation::BeginAhead { id } => self.begin_ahead(id),
+            Operation::Publish { nth, ttl_ms, weight_bytes, is_ahead } => {
+                self.publish(nth, ttl_ms, weight_bytes, is_ahead);
             }
             Operation::Abandon { nth } => {
                 if let Some(lease) = self.nth_lease(nth) {
@@ -262,7 +269,8 @@ impl Run {
     }
 
     fn hit(&mut self, id: Id) {
-        let number = self.entries.get(&id).filter(|held| self.now_ms < held.deadline_ms);
+        let is_served = |held: &&Held| self.now_ms < held.deadline_ms && !held.is_ahead;
+        let number = self.entries.get(&id).filter(is_served);
         let number = number.map(|held| held.value.number);
         let seen = self
             .store
@@ -284,7 +292,9 @@ impl Run {
             return;
         }
         if is_held && !fresh {
-            assert_eq!(begun, Begin::Present);
+            let held = self.entries.get_mut(&id).expect("held");
+            let was_ahead = std::mem::take(&mut held.is_ahead);
+            assert_eq!(begun, if was_ahead { Begin::Revealed } else { Begin::Present });
             return;
         }
         if is_held {
@@ -313,16 +323,39 @@ impl Run {
         }
     }
 
-    fn publish(&mut self, nth: usize, ttl_ms: u64, weight_bytes: usize) {
+    fn begin_ahead(&mut self, id: Id) {
+        let is_written = self.writes.iter().flatten().any(|&key| key == id.key);
+        let is_held = self.entries.get(&id).is_some_and(|held| self.now_ms < held.deadline_ms);
+        let is_loading = self.leases.iter().any(|lease| lease.is_alive && lease.id == id);
+        let entry = self.entry_ref(id);
+        assert_eq!(self.store.is_here(&entry, self.now_ms), is_held || is_loading);
+        match self.store.begin_ahead(&entry, self.now_ms) {
+            Some(token) => {
+                assert!(!is_written && !is_held && !is_loading, "ahead of itself: {id:?}");
+                self.leases.push(Lease { token, id, is_alive: true, is_read: false });
+            }
+            None => {
+                let is_hot = self.wasted[id.key] >= WASTED_LOADS;
+                let is_bypassed = is_hot || self.too_large.contains_key(&id);
+                assert!(is_written || is_held || is_loading || is_bypassed, "refused: {id:?}");
+            }
+        }
+    }
+
+    fn publish(&mut self, nth: usize, ttl_ms: u64, weight_bytes: usize, is_ahead: bool) {
         let Some(lease) = self.nth_lease(nth) else { return };
         self.last_number += 1;
         let value = Value { number: self.last_number, weight_bytes };
         let deadline_ms = self.now_ms + ttl_ms;
-        let published = self.store.publish(lease.token, value, deadline_ms, self.now_ms);
+        let published = if is_ahead {
+            self.store.publish_ahead(lease.token, value, deadline_ms, self.now_ms)
+        } else {
+            self.store.publish(lease.token, value, deadline_ms, self.now_ms)
+        };
         assert!(!published || lease.is_alive, "published through a dead token");
         assert!(!published || ttl_ms > 0, "published a value that is over");
         if published {
-            self.entries.insert(lease.id, Held { value, deadline_ms, hits: 0 });
+            self.entries.insert(lease.id, Held { value, deadline_ms, hits: 0, is_ahead });
         } else if lease.is_alive && ttl_ms > 0 {
             assert!(self.store.stats().capacity_bytes < 1 << 20, "{weight_bytes} bytes do not fit");
             self.too_large.insert(lease.id, self.now_ms + 10_000);

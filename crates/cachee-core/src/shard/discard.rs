@@ -13,6 +13,7 @@ impl<K, V> Shard<K, V> {
         self.dependencies.detach(slot);
         self.policy.take(&mut self.slab, slot);
         let is_known = self.slab.hot[slot as usize].hits() > 0;
+        self.stats.ahead_unused += u64::from(self.slab.hot[slot as usize].is_ahead());
         match cause {
             Cause::Evict => self.stats.evicted += 1,
             Cause::Expire => self.stats.expired += 1,

@@ -17,8 +17,8 @@ impl<K, V> Shard<K, V> {
             self.stats.misses += 1;
             return None;
         };
-        if self.is_over(slot, now_ms) {
-            self.expire(slot, now_ms);
+        if !self.is_servable(slot, now_ms) {
+            self.turn_away(slot, now_ms);
             self.stats.misses += 1;
             return None;
         }
@@ -34,16 +34,46 @@ impl<K, V> Shard<K, V> {
         eq: impl FnMut(&K) -> bool,
     ) -> Option<(&mut V, SlotId)> {
         let slot = self.locate(hash, eq)?;
-        if self.is_over(slot, now_ms) {
-            self.expire(slot, now_ms);
+        if !self.is_servable(slot, now_ms) {
+            self.turn_away(slot, now_ms);
             return None;
         }
         self.touch(slot)
     }
 
     #[inline]
-    fn is_over(&self, slot: u32, now_ms: u64) -> bool {
-        self.slab.hot[slot as usize].is_expired(now_ms)
+    fn is_servable(&self, slot: u32, now_ms: u64) -> bool {
+        self.slab.hot[slot as usize].is_servable(now_ms)
+    }
+
+    /// What is over goes; what was loaded ahead waits for whoever asks by `reveal`.
+    #[cold]
+    fn turn_away(&mut self, slot: u32, now_ms: u64) {
+        if self.slab.hot[slot as usize].is_expired(now_ms) {
+            self.expire(slot, now_ms);
+        }
+    }
+
+    /// The entry that was stored last, whose hash this is.
+    pub(crate) fn newest(&self, hash: u64) -> Option<SlotId> {
+        self.candidates(hash).find(|id| id.generation == self.slab.newest())
+    }
+
+    /// Has an entry wait until it is asked for: no hit finds it.
+    pub(crate) fn hide(&mut self, id: SlotId) {
+        if self.slab.held(id).is_some() {
+            self.slab.hot[id.index as usize].set_ahead(true);
+        }
+    }
+
+    /// Somebody asks for an entry; true when it was waiting for that.
+    pub(crate) fn reveal(&mut self, id: SlotId) -> bool {
+        let was_ahead = self.slab.held(id).is_some_and(|entry| entry.is_ahead());
+        if was_ahead {
+            self.slab.hot[id.index as usize].set_ahead(false);
+            self.stats.ahead_used += 1;
+        }
+        was_ahead
     }
 
     #[inline]
@@ -81,8 +111,8 @@ impl<K, V> Shard<K, V> {
     /// Counts a hit on a slot; expired or gone: nothing, and the caller counts the miss.
     #[inline]
     pub fn hit(&mut self, id: SlotId, now_ms: u64) -> Option<&mut V> {
-        if self.slab.held(id)?.is_expired(now_ms) {
-            self.expire(id.index, now_ms);
+        if !self.slab.held(id)?.is_servable(now_ms) {
+            self.turn_away(id.index, now_ms);
             return None;
         }
         self.touch(id.index).map(|(value, _)| value)

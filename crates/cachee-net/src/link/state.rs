@@ -166,7 +166,7 @@ impl State {
                 }
                 _ => begin = context.store.begin(&id, now_ms, true),
             }
-        } else if begin == Begin::Present && !is_open {
+        } else if matches!(begin, Begin::Present | Begin::Revealed) && !is_open {
             begin = context.store.begin(&id, now_ms, true);
         }
         match begin {
@@ -174,7 +174,7 @@ impl State {
                 self.launch(context, request, token, waiting, now_ms);
                 Ok(Read::Submitted)
             }
-            Begin::Present => Ok(Read::Present),
+            Begin::Present | Begin::Revealed => Ok(Read::Present),
             // A fresh begin does not join.
             Begin::Join(_) => Err(BypassReason::Overloaded),
             Begin::Bypass(bypass) => Err(bypass.into()),
