@@ -83,8 +83,14 @@ class Engine:
         connect_timeout_ms: int = 1000,
         max_value_bytes: int | None = None,
         shards: int | None = None,
+        prefetch: str = "off",
+        prefetch_reads: int = 1,
+        admission: Admission | None = None,
     ) -> Engine:
-        """`tracking` is default, opt-in or broadcast (then with `prefixes`)."""
+        """`tracking` is default, opt-in or broadcast (then with `prefixes`).
+
+        `prefetch` is on, observe or off; `admission` says which keys may be loaded ahead.
+        """
 
     def link(
         self,
@@ -155,6 +161,12 @@ class Link:
 
     def info(self) -> dict[str, object]:
         """Server, version, scope, whether hits are served now, and for how long still (ms)."""
+
+    def prefetch(self) -> dict[str, int]:
+        """What was loaded ahead: counters and gauges; empty where nothing is."""
+
+    def rules(self, count: int) -> list[dict[str, object]]:
+        """The rules of most use, at most `count`, those that are acted on first."""
 
     def barrier(self) -> None:
         """Stop hits until the server has answered something sent after this call."""

@@ -30,6 +30,10 @@ REASONS_MAX = 1_000
 """Distinct pass-through reasons remembered (and warned of) in one process."""
 
 
+RULES_SHOWN = 20
+"""Rules of one link that a snapshot shows."""
+
+
 class Integration(Protocol):
     """What hooks a client library: `attach` once, `detach` undoes it, `forget` after a fork."""
 
@@ -73,6 +77,9 @@ class Process:
                     ],
                     learn_ttl=settings.learn_ttl,
                     reply_timeout_ms=settings.reply_timeout_ms,
+                    prefetch=settings.prefetches(),
+                    prefetch_reads=settings.prefetch_reads,
+                    admission=settings.admission(),
                 )
             return self.core
 
@@ -102,6 +109,11 @@ class Process:
         """Everything counted so far."""
         core = self.core
         counted = core.stats() if core is not None else {}
+        links = core.links() if core is not None else []
+        prefetch: Counter[str] = Counter()
+        for link in links:
+            prefetch.update(link.prefetch())
+        rules = [rule for link in links for rule in link.rules(RULES_SHOWN)]
         return Snapshot(
             mode=self.settings.mode,
             pid=os.getpid(),
@@ -110,7 +122,9 @@ class Process:
             capacity_bytes=counted.get("capacity_bytes", self.settings.max_memory_bytes),
             bypasses=dict(self._bypasses()),
             pass_through=dict(self._reasons),
-            links=tuple(_link_snapshot(link) for link in (core.links() if core else [])),
+            links=tuple(map(_link_snapshot, links)),
+            prefetch=dict(prefetch),
+            rules=tuple(rules),
             **{name: counted.get(name, 0) for name in COUNTERS},
         )
 
@@ -146,7 +160,7 @@ class Process:
             counts = ", ".join(f"{reason} {n}" for reason, n in bypasses.most_common())
             reasons.append(f"of any key, reads of this process that went to the store: {counts}")
         ready = any(link.status()[0] == "ready" for link in links)
-        present = any(entry.get("state") == "held" for entry in entries)
+        present = any(entry.get("state") in ("held", "ahead") for entry in entries)
         return Explanation(
             key, present and ready and self.settings.mode == "on", tuple(reasons), entries
         )

@@ -20,9 +20,6 @@ from cachee._errors import SettingsError
 Values = Iterable[tuple[str, object, str]]
 """(name, value, source), the later one wins."""
 
-NOT_YET = {"prefetch": "prefetching"}
-"""Settings of the design that this version does not have, with the part they belong to."""
-
 SectionT = TypeVar("SectionT")
 
 
@@ -107,9 +104,6 @@ class Section(Generic[SectionT]):
 def unknown_setting(name: str, value: object, source: str, known: Iterable[str]) -> SettingsError:
     """The error for a name that is none of the known ones."""
     names = list(known)
-    if name in NOT_YET:
-        allowed = f"nothing yet: {NOT_YET[name]} is not available"
-        return SettingsError(name, value, allowed, source)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"a known name, did you mean {close[0]}?" if close else f"one of {', '.join(names)}"
     return SettingsError(name, value, hint, source)

@@ -22,6 +22,7 @@ from cachee._setting import (
     Setting,
     Values,
     as_table,
+    count_row,
     duration_row,
     render_list,
     size_row,
@@ -32,6 +33,7 @@ from cachee._setting import (
 
 Mode = Literal["on", "observe", "off"]
 Tracking = Literal["default", "optin", "bcast"]
+Prefetch = Literal["on", "observe", "off"]
 
 __all__ = ["SECTION", "TABLE", "Override", "Settings", "build_settings", "check_settings"]
 
@@ -40,6 +42,7 @@ MAX_AGE_LIMITS_MS = (10, 86_400_000)
 MAX_STALENESS_LIMITS_MS = (100, 60_000)
 REPLY_TIMEOUT_LIMITS_MS = (10, 60_000)
 PREFIXES_MAX = 256
+PREFETCH_READS_LIMITS = (1, 16)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Settings:
     prefixes: tuple[str, ...] = ()
     learn_ttl: bool = False
     reply_timeout_ms: int = 500
+    prefetch: Prefetch = "on"
+    prefetch_reads: int = 1
     stats_socket: bool = False
 
     def admits(self) -> Callable[[bytes], bool] | None:
@@ -88,8 +93,25 @@ class Settings:
         """
         if self.include == ("*",) and not self.exclude and not self.overrides:
             return None
+        return self.admission()
+
+    def admission(self) -> Admission:
+        """The same as the native half takes it.
+
+        >>> Settings().admission()(b"tmp:1")
+        True
+        """
         modes = [(_bytes(item.prefix), item.mode == "on") for item in self.overrides]
         return Admission(list(map(_bytes, self.include)), list(map(_bytes, self.exclude)), modes)
+
+    def prefetches(self) -> Prefetch:
+        """What is really done ahead: where every read goes to the store anyway, nothing is sent.
+
+        >>> Settings(mode="observe").prefetches()
+        'observe'
+        """
+        only_scored = self.mode == "observe" and self.prefetch == "on"
+        return "observe" if only_scored else self.prefetch
 
 
 def _bytes(text: str) -> bytes:
@@ -253,6 +275,17 @@ TABLE = as_table(
         "reply_timeout",
         REPLY_TIMEOUT_LIMITS_MS,
         "how long a read waits for the link before the client's own connection is asked",
+    ),
+    word_row(
+        "prefetch",
+        ("on", "observe", "off"),
+        "on loads keys before they are asked for, where that has proven to pay; observe keeps "
+        "score and loads nothing; off does nothing",
+    ),
+    count_row(
+        "prefetch_reads",
+        PREFETCH_READS_LIMITS,
+        "reads sent ahead for each read that was not answered by a hit, at most",
     ),
     switch_row(
         "stats_socket",

@@ -24,6 +24,8 @@ COUNTERS = (
     "invalidated",
     "removed",
     "voided",
+    "ahead_used",
+    "ahead_unused",
 )
 
 
@@ -41,7 +43,10 @@ class Snapshot:
     """What the L1 of one process has done since `install()` (or since the fork).
 
     Counters only grow. `bypasses` counts, by reason, reads that went to the store because cachee
-    would not answer them; `pass_through` the clients that are not served at all and why. Sizes are
+    would not answer them; `pass_through` the clients that are not served at all and why. `prefetch`
+    counts what was loaded ahead: `events` (accesses that no hit answered), `issued` (reads sent),
+    `used` and `late` (asked for once here, or while on their way), `unused`, `rules` and those of
+    them that are `trusted`, `bytes` of what was learned; `rules` shows those of most use. Sizes are
     bytes. A snapshot is immutable and may be kept, compared and pickled.
 
     >>> Snapshot(mode="on", hits=90, misses=6, coalesced=1, bypasses={"write_hot": 3}).hit_rate
@@ -60,12 +65,16 @@ class Snapshot:
     invalidated: int = 0
     removed: int = 0
     voided: int = 0
+    ahead_used: int = 0
+    ahead_unused: int = 0
     entries: int = 0
     weight_bytes: int = 0
     capacity_bytes: int = 0
     bypasses: Mapping[str, int] = field(default_factory=dict)
     pass_through: Mapping[str, int] = field(default_factory=dict)
     links: tuple[LinkSnapshot, ...] = ()
+    prefetch: Mapping[str, int] = field(default_factory=dict)
+    rules: tuple[Mapping[str, object], ...] = ()
 
     @property
     def reads(self) -> int:
@@ -89,6 +98,8 @@ class Snapshot:
         content["links"] = [asdict(link) for link in self.links]
         content["bypasses"] = dict(self.bypasses)
         content["pass_through"] = dict(self.pass_through)
+        content["prefetch"] = dict(self.prefetch)
+        content["rules"] = [dict(rule) for rule in self.rules]
         return content
 
 
@@ -133,6 +144,14 @@ class ProxySnapshot:
         return {reason: count for reason, count in counts.items() if count}
 
     @property
+    def prefetch(self) -> dict[str, int]:
+        """What was loaded ahead on all links, as in `Snapshot.prefetch`."""
+        counts: Counter[str] = Counter()
+        for link in self.links:
+            counts.update(cast("Mapping[str, int]", link.get("prefetch", {})))
+        return dict(counts)
+
+    @property
     def hit_rate(self) -> float:
         """Hits per read, 0 to 1; 0 when there was no read."""
         return self.counted.get("hits", 0) / self.reads if self.reads else 0.0
@@ -154,5 +173,6 @@ class ProxySnapshot:
             "reads": self.reads,
             "hit_rate": round(self.hit_rate, 6),
             "bypasses": self.bypasses,
+            "prefetch": self.prefetch,
             "links": [dict(link) for link in self.links],
         }

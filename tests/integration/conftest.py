@@ -18,6 +18,6 @@ def client(server: Server, clients: Clients, flavour: str) -> Any:
 
 @pytest.fixture
 def cached(client: Any) -> Iterator[Any]:
-    """The same with cachee on."""
-    with installed():
+    """The same with cachee on; nothing is read ahead, so that reads can be counted."""
+    with installed(prefetch="off"):
         yield client

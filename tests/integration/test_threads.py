@@ -32,7 +32,7 @@ def test_eight_threads_on_one_cold_key_are_one_read(
         barrier.wait()
         return client.get(f"k{at}")
 
-    with installed(), ThreadPoolExecutor(threads) as pool:
+    with installed(prefetch="off"), ThreadPoolExecutor(threads) as pool:
         warm(server, lambda: client.get("warm-up"), "get")
         spy = Spy(server, "get")
         for at in range(rounds):

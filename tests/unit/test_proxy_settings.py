@@ -206,6 +206,8 @@ def test_the_native_half_is_given_bytes_and_milliseconds():
         "tracking": "broadcast",
         "prefixes": [b"user:"],
         "learn_ttl": False,
+        "prefetch": "on",
+        "prefetch_reads": 1,
         "include": [b"*"],
         "exclude": [b"tmp:*"],
         "overrides": [(b"session:", False)],

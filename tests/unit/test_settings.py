@@ -8,7 +8,6 @@ import pytest
 import cachee
 from cachee import Settings, SettingsError
 from cachee._core import Admission
-from cachee._setting import NOT_YET
 from cachee._settings import TABLE, Override, build_settings
 from cachee._sources import load_settings, settings_environment
 from cachee._units import format_duration_ms, format_size, parse_duration_ms, parse_size
@@ -26,6 +25,8 @@ EVERY_SETTING = {
     "prefixes": "user:,flag:",
     "learn_ttl": "on",
     "reply_timeout": "250ms",
+    "prefetch": "observe",
+    "prefetch_reads": "2",
     "stats_socket": "yes",
 }
 EXPECTED = Settings(
@@ -40,6 +41,8 @@ EXPECTED = Settings(
     prefixes=("user:", "flag:"),
     learn_ttl=True,
     reply_timeout_ms=250,
+    prefetch="observe",
+    prefetch_reads=2,
     stats_socket=True,
 )
 TOML = """
@@ -53,6 +56,8 @@ tracking = "bcast"
 prefixes = ["user:", "flag:"]
 learn_ttl = true
 reply_timeout = "250ms"
+prefetch = "observe"
+prefetch_reads = 2
 stats_socket = true
 [{table}overrides."session:"]
 mode = "off"
@@ -170,12 +175,6 @@ def test_an_unknown_name_suggests_the_close_one(tmp_path):
     (tmp_path / "cachee.toml").write_text("colour = 'blue'\n")
     with pytest.raises(SettingsError, match="one of mode, max_memory"):
         load(directory=tmp_path)
-
-
-@pytest.mark.parametrize("name", NOT_YET)
-def test_a_setting_of_a_later_version_says_so(name):
-    with pytest.raises(SettingsError, match="is not available"):
-        load({name: "x"})
 
 
 def test_variables_of_our_own_programs_are_left_alone():

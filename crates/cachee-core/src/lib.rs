@@ -57,7 +57,10 @@ mod weigh;
 pub use gate::Gate;
 pub use hash::KeyedHash;
 pub use hottest::Hot;
-pub use prediction::{Access, PredictionStats, Predictor};
+pub use prediction::{
+    Access, Ahead, Fields, Origin, PredictionStats, Predictor, RuleStats, RuleView, Rules,
+    RulesConfig,
+};
 pub use shard::{Inserted, Shard, SlotId};
 pub use statistics::Stats;
 pub use store::{

@@ -251,7 +251,10 @@ impl<V: Weigh> Segment<V> {
             deadline_ms: held.deadline_ms,
             hits: held.hits,
             weight_bytes: held.weight_bytes,
-            ..row(held.key, InspectedState::Held)
+            ..row(
+                held.key,
+                if held.is_ahead { InspectedState::Ahead } else { InspectedState::Held },
+            )
         });
         let loading = self.leases.of_key(key_hash).filter(|lease| lease.key.key() == key);
         let loading = loading.map(|lease| row(&lease.key, InspectedState::Loading));

@@ -41,6 +41,11 @@ use crate::weigh::Weigh;
 
 /// Slots one `sweep_step`, or one step of `hottest`, looks at.
 const SWEEP_SLOTS: u32 = 256;
+/// The part of the capacity that what is learned of one link may take, of all links, and the most
+/// that is of use to one.
+const LEARNING_PART: usize = 64;
+const LEARNING_PART_OF_ALL: usize = 16;
+const LEARNING_BYTES_MAX: usize = 1 << 20;
 
 /// How a store is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +144,8 @@ pub struct Inspected {
 pub enum InspectedState {
     /// An entry that is held.
     Held,
+    /// An entry that was loaded ahead: served once somebody asks.
+    Ahead,
     /// A load under way.
     Loading,
     /// The whole key: this process is writing it.
@@ -176,6 +183,25 @@ pub struct Store<V> {
     hash: KeyedHash,
     last_scope: AtomicU32,
     sweep: Mutex<Sweep>,
+    capacity_bytes: usize,
+    /// Bytes of the capacity that others have.
+    reserved_bytes: Mutex<usize>,
+}
+
+impl<V> Store<V> {
+    /// Gives back what `reserve` gave.
+    pub fn give_back(&self, bytes: usize) {
+        let mut reserved = self.reserved_bytes.lock();
+        *reserved -= bytes;
+        self.share_out(*reserved);
+    }
+
+    fn share_out(&self, reserved: usize) {
+        let each = (self.capacity_bytes - reserved) / self.segments.len();
+        for segment in &self.segments {
+            segment.0.lock().shard.set_capacity(each);
+        }
+    }
 }
 
 impl<V: Weigh> Store<V> {
@@ -189,6 +215,8 @@ impl<V: Weigh> Store<V> {
             hash: KeyedHash::new(config.seed),
             last_scope: AtomicU32::new(0),
             sweep: Mutex::default(),
+            capacity_bytes: config.capacity_bytes,
+            reserved_bytes: Mutex::default(),
         }
     }
 
@@ -196,6 +224,24 @@ impl<V: Weigh> Store<V> {
     #[inline]
     pub fn key_hash(&self, key: &[u8]) -> u64 {
         self.hash.bytes(key)
+    }
+
+    /// Takes bytes of the capacity for what is learned of one link: a sixty-fourth, 1 MiB at most,
+    /// and for all links together no more than a sixteenth. None when that is used up.
+    pub fn reserve(&self) -> Option<usize> {
+        let bytes = (self.capacity_bytes / LEARNING_PART).min(LEARNING_BYTES_MAX);
+        let mut reserved = self.reserved_bytes.lock();
+        if *reserved + bytes > self.capacity_bytes / LEARNING_PART_OF_ALL {
+            return None;
+        }
+        *reserved += bytes;
+        self.share_out(*reserved);
+        Some(bytes)
+    }
+
+    /// The hash that keys are told apart by.
+    pub fn hash(&self) -> &KeyedHash {
+        &self.hash
     }
 
     #[inline]
@@ -426,7 +472,7 @@ impl<V: Weigh> Store<V> {
         for segment in &self.segments {
             total.add(&segment.0.lock().snapshot());
         }
-        total
+        Stats { capacity_bytes: self.capacity_bytes as u64, ..total }
     }
 
     /// Everything known of one key.

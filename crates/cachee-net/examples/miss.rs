@@ -78,8 +78,14 @@ fn read(link: &Link<Raw>, thread: usize) -> Vec<f64> {
         if index % KEYS == 0 {
             link.store().clear();
         }
-        let request =
-            Request { shape, key: key.as_bytes(), key_hash, args: b"", command: &command };
+        let request = Request {
+            shape,
+            key: key.as_bytes(),
+            key_hash,
+            args: b"",
+            command: &command,
+            flow: Some(1),
+        };
         let started = Instant::now();
         let outcome = link.read_wait(&request, &mut || false);
         latencies_us.push(started.elapsed().as_secs_f64() * 1e6);

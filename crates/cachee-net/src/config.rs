@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::admission::Admission;
 use crate::error::NetError;
 
 /// Where a server listens.
@@ -92,6 +93,15 @@ pub enum Tracking {
     Broadcast(Vec<Vec<u8>>),
 }
 
+/// What a link may read before it is asked for.
+#[derive(Clone, Debug)]
+pub struct AheadConfig {
+    /// Reads sent ahead per read that no hit answered, at most; 0: nothing is sent, all is scored.
+    pub reads_a_miss: f64,
+    /// Which keys.
+    pub admission: Arc<Admission>,
+}
+
 /// Everything a link needs to know.
 #[derive(Clone)]
 pub struct LinkConfig {
@@ -122,6 +132,8 @@ pub struct LinkConfig {
     pub max_value_bytes: usize,
     /// Stop asking for the TTL under prefixes that never have one.
     pub learn_ttl: bool,
+    /// What is read ahead of the application; None: nothing.
+    pub ahead: Option<AheadConfig>,
     /// A thread of the link that panics ends the process. By default it ends the link: the process
     /// is somebody else's.
     pub panic_ends_process: bool,
@@ -153,6 +165,7 @@ impl LinkConfig {
             max_in_flight: MAX_IN_FLIGHT,
             max_value_bytes: MAX_VALUE_BYTES,
             learn_ttl: false,
+            ahead: None,
             panic_ends_process: false,
         }
     }

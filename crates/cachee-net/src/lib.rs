@@ -16,6 +16,7 @@ pub mod clock;
 mod commands;
 mod config;
 mod error;
+mod fields;
 mod handshake;
 mod link;
 pub mod load;
@@ -26,7 +27,7 @@ mod transport;
 
 pub use cacheable::{Cacheable, Resp2Shape, cacheable};
 pub use commands::{CommandTable, Effect};
-pub use config::{Credentials, Endpoint, LinkConfig, TlsConfig, Tracking, Verify};
+pub use config::{AheadConfig, Credentials, Endpoint, LinkConfig, TlsConfig, Tracking, Verify};
 pub use error::NetError;
 pub use link::{
     BypassReason, Link, LinkStatistics, LinkStatus, LinkValue, Outcome, Read, Request, Waiter,

@@ -10,7 +10,7 @@ use crate::decode::{Decoded, Decoding, Text, decode, flattened};
 use crate::engine::{Engine, EngineCore, Link};
 use crate::raw::Obj;
 use crate::value::{Form, Kept, Value, handed_out};
-use crate::{fork, graveyard, sentinels};
+use crate::{flow, fork, graveyard, sentinels};
 use cachee_core::{EntryRef, HitToken};
 use cachee_net::{Outcome, Request, Resp2Shape, cacheable, clock};
 use pyo3::exceptions::PyTypeError;
@@ -211,8 +211,9 @@ impl<'a> Prepared<'a> {
         Prepared { read, args }
     }
 
-    fn request(&'a self, core: &BindingCore) -> Request<'a> {
+    fn request(&'a self, core: &BindingCore, flow: u64) -> Request<'a> {
         Request {
+            flow: Some(flow),
             shape: self.read.cacheable.shape | core.decoding_bits,
             key: self.read.key(),
             key_hash: core.engine.store.key_hash(self.read.key()),
@@ -299,6 +300,7 @@ impl Binding {
 
     /// Asks upstream for what is missing and waits for it.
     fn fetch(&self, py: Python<'_>, looked: &mut Looked<'_>) -> PyResult<()> {
+        let flow = flow::of_thread();
         for _ in 0..LOOKS_MAX {
             if looked.missing.is_empty() {
                 return Ok(());
@@ -306,7 +308,7 @@ impl Binding {
             let requests: Vec<Request<'_>> = looked
                 .missing
                 .iter()
-                .map(|index| looked.prepared[*index].request(&self.core))
+                .map(|index| looked.prepared[*index].request(&self.core, flow))
                 .collect();
             let mut raised = None;
             let link = &self.core.link;
@@ -552,8 +554,9 @@ impl Binding {
         let shapes = missing.iter().map(|index| prepared[*index].read.cacheable).collect();
         let batch = Batch::new(self.core.clone(), ticket, single, replies, parts, missing, shapes);
         let batch = Arc::new(batch);
+        let flow = flow::of_context(py);
         let requests: Vec<Request<'_>> =
-            batch.missing.iter().map(|index| prepared[*index].request(&self.core)).collect();
+            batch.missing.iter().map(|index| prepared[*index].request(&self.core, flow)).collect();
         let waiters = (0..requests.len()).map(|nth| completions.waiter(&batch, nth)).collect();
         // Without the GIL: a socket buffer may be full, a lock taken by the reader.
         let reads = py.detach(|| self.core.link.read_many(&requests, waiters));

@@ -1,10 +1,11 @@
 //! The engine of one process: one store, the links that fill it, the writes under way.
 
+use crate::admission::Admission;
 use crate::command::Encoding;
 use crate::decode::Decoding;
 use crate::identity::{Identity, config_of};
 use crate::value::Value;
-use crate::{fork, graveyard};
+use crate::{ahead, fork, graveyard};
 use cachee_core::{InspectedState, Store, StoreConfig};
 use cachee_net::cacheable::{SHAPE_MASK, cacheable, command_name};
 use cachee_net::{Effect, LinkConfig, LinkStatus, Tracking, clock};
@@ -183,7 +184,8 @@ impl Engine {
     #[pyo3(signature = (
         *, max_memory, max_age_ms, max_staleness_ms, tracking = "default", prefixes = None,
         learn_ttl = false, reply_timeout_ms = 500, connect_timeout_ms = 1000,
-        max_value_bytes = None, shards = None
+        max_value_bytes = None, shards = None, prefetch = "off", prefetch_reads = 1,
+        admission = None
     ))]
     #[allow(clippy::too_many_arguments, reason = "one keyword a setting")]
     fn new(
@@ -197,6 +199,9 @@ impl Engine {
         connect_timeout_ms: u64,
         max_value_bytes: Option<usize>,
         shards: Option<usize>,
+        prefetch: &str,
+        prefetch_reads: u32,
+        admission: Option<Bound<'_, Admission>>,
     ) -> PyResult<Engine> {
         let tracking = match tracking {
             "default" => Tracking::Default,
@@ -215,6 +220,7 @@ impl Engine {
         }
         let shards = shards.unwrap_or(SHARDS_DEFAULT).clamp(1, SHARDS_MAX);
         let shards = shards.min((max_memory / SHARD_BYTES_MIN).max(1));
+        let admission = admission.map(|admission| admission.get().0.clone()).unwrap_or_default();
         let endpoint = cachee_net::Endpoint::Tcp { host: String::new(), port: 0 };
         let mut template = LinkConfig {
             tracking,
@@ -223,6 +229,7 @@ impl Engine {
             connect_timeout_ms,
             reply_timeout_ms,
             learn_ttl,
+            ahead: ahead::config_of(prefetch, prefetch_reads, admission)?,
             ..LinkConfig::new(endpoint)
         };
         // A value that would fill a good part of its shard displaces everything else in it.
@@ -359,6 +366,8 @@ impl Engine {
             ("bypass_write_hot", stats.bypass_write_hot),
             ("bypass_too_large", stats.bypass_too_large),
             ("too_large", stats.too_large),
+            ("ahead_used", stats.ahead_used),
+            ("ahead_unused", stats.ahead_unused),
             ("entries", stats.entries),
             ("leases", stats.leases),
             ("weight_bytes", stats.weight_bytes),
@@ -394,8 +403,10 @@ impl Engine {
                 let shown = PyDict::new(py);
                 shown.set_item("state", state_word(row.state))?;
                 shown.set_item("scope", row.scope)?;
-                let is_command =
-                    row.state == InspectedState::Held || row.state == InspectedState::Loading;
+                let is_command = matches!(
+                    row.state,
+                    InspectedState::Held | InspectedState::Ahead | InspectedState::Loading
+                );
                 let command = is_command.then(|| command_name(row.shape));
                 shown.set_item("command", command)?;
                 shown.set_item("decoding", row.shape >> 16)?;
@@ -464,6 +475,7 @@ fn bytes_of(text: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 fn state_word(state: InspectedState) -> &'static str {
     match state {
         InspectedState::Held => "held",
+        InspectedState::Ahead => "ahead",
         InspectedState::Loading => "loading",
         InspectedState::WriteInFlight => "write_in_flight",
         InspectedState::WriteHot => "write_hot",
@@ -553,6 +565,25 @@ impl Link {
         }
         info.set_item("bypassed", bypassed)?;
         Ok(info)
+    }
+
+    fn prefetch<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counted = PyDict::new(py);
+        if self.generation == fork::generation()
+            && let Some(stats) = self.link.ahead_stats()
+        {
+            for (name, value) in ahead::counters(&stats) {
+                counted.set_item(name, value)?;
+            }
+        }
+        Ok(counted)
+    }
+
+    fn rules<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        if self.generation != fork::generation() {
+            return Ok(Vec::new());
+        }
+        self.link.rules(count).iter().map(|rule| ahead::rule_dict(py, rule)).collect()
     }
 
     fn barrier(&self) {

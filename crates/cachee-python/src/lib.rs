@@ -8,6 +8,7 @@
 //! [`simulation`] recorded traces.
 
 mod admission;
+mod ahead;
 mod binding;
 mod cache;
 mod clients;
@@ -15,6 +16,7 @@ mod command;
 mod completions;
 mod decode;
 mod engine;
+mod flow;
 mod fork;
 mod graveyard;
 mod hooks;

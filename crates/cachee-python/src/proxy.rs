@@ -1,5 +1,7 @@
 //! The proxy: addresses and settings from Python, everything else in Rust threads of its own.
 
+use crate::ahead;
+use cachee_net::admission::Admission;
 use cachee_net::proxy::config::{
     Limits, ListenAddress, ListenTls, Login, Mode, ProxyConfig, Topology,
 };
@@ -129,6 +131,8 @@ impl Proxy {
             ("voided", store.voided),
             ("leases", store.leases),
             ("entries", store.entries),
+            ("ahead_used", store.ahead_used),
+            ("ahead_unused", store.ahead_unused),
             ("weight_bytes", store.weight_bytes),
             ("capacity_bytes", store.capacity_bytes),
         ] {
@@ -169,6 +173,14 @@ fn link_dict(py: Python<'_>, link: LinkReport) -> PyResult<Bound<'_, PyDict>> {
         bypassed.set_item(reason.as_str(), count)?;
     }
     dict.set_item("bypassed", bypassed)?;
+    let counted = PyDict::new(py);
+    for (name, value) in link.ahead.iter().flat_map(ahead::counters) {
+        counted.set_item(name, value)?;
+    }
+    dict.set_item("prefetch", counted)?;
+    let rules: PyResult<Vec<_>> =
+        link.rules.iter().map(|rule| ahead::rule_dict(py, rule)).collect();
+    dict.set_item("rules", rules?)?;
     Ok(dict)
 }
 
@@ -249,6 +261,10 @@ fn config_of(
     config.exclude = setting(settings, "exclude", config.exclude)?;
     config.overrides = setting(settings, "overrides", config.overrides)?;
     config.limits = limits_of(settings, config.limits)?;
+    let admission = Admission::new(&config.include, &config.exclude, &config.overrides);
+    let prefetch = setting(settings, "prefetch", "off".to_owned())?;
+    let reads = setting(settings, "prefetch_reads", 1)?;
+    config.link.ahead = ahead::config_of(&prefetch, reads, admission.into())?;
     if let Some(cert_file) = path(settings, "tls_cert")? {
         config.listen_tls = Some(ListenTls {
             cert_file,

@@ -84,8 +84,33 @@ def _print(snapshot: dict[str, Any]) -> None:
     ):
         for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
             print(f"  {title} {count}: {reason}")
+    _print_prefetch(snapshot)
     for link in snapshot["links"]:
         print(f"  link {_link_name(link)}: {link['state']} {link['reason']}".rstrip())
+
+
+def _print_prefetch(snapshot: dict[str, Any]) -> None:
+    """What was loaded ahead, and by which rules."""
+    counted = snapshot.get("prefetch") or {}
+    if not counted.get("events"):
+        return
+    issued = counted["issued"]
+    right = (counted["used"] + counted["late"]) / issued if issued else 0
+    said = f", {right:.0%} of them asked for" if issued else ""
+    trusted = f"{counted['trusted']} of {counted['rules']} rules are acted on"
+    print(f"  loaded ahead {issued}{said}; {trusted}")
+    rules = snapshot.get("rules")
+    if rules is None:
+        rules = [rule for link in snapshot["links"] for rule in link.get("rules", [])]
+    rows = [
+        (
+            f"{rule['source']} -> {rule['target']}",
+            f"{rule['precision']:.0%} of {rule['trials']}",
+            f"{rule['issued']} sent" if rule["trusted"] else "not acted on",
+        )
+        for rule in rules[:RULES_SHOWN]
+    ]
+    print_table(rows, indent=4)
 
 
 def _link_name(link: dict[str, Any]) -> str:
@@ -112,6 +137,9 @@ def _client_rows(snapshot: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
     return rows
 
+
+RULES_SHOWN = 10
+"""More are in --json."""
 
 _L1_NUMBERS = frozenset(
     {

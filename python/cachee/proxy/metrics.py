@@ -75,12 +75,30 @@ METRICS: Mapping[str, tuple[str, Kind, str]] = {
     "expired": ("expired_total", "counter", "Entries dropped by time."),
     "invalidated": ("invalidated_total", "counter", "Entries dropped because they changed."),
     "voided": ("voided_total", "counter", "Loads that were not stored because the key changed."),
+    "ahead_used": ("ahead_used_total", "counter", "Entries loaded ahead that were asked for."),
+    "ahead_unused": (
+        "ahead_unused_total",
+        "counter",
+        "Entries loaded ahead that were dropped before anybody asked.",
+    ),
     "entries": ("entries", "gauge", "Entries held now."),
     "leases": ("leases", "gauge", "Loads under way."),
     "weight_bytes": ("weight_bytes", "gauge", "Bytes of the L1, overhead included."),
     "capacity_bytes": ("capacity_bytes", "gauge", "What the L1 may hold."),
 }
 """Field of the snapshot: name without the prefix cachee_, type, help."""
+
+PREFETCH: Mapping[str, tuple[Kind, str]] = {
+    "events": ("counter", "Reads that no hit answered: what is learned from."),
+    "issued": ("counter", "Reads sent ahead."),
+    "used": ("counter", "Of those, asked for once they were here."),
+    "late": ("counter", "Of those, asked for while they were on their way."),
+    "unused": ("counter", "Of those, not asked for in time."),
+    "rules": ("gauge", "Rules known."),
+    "trusted": ("gauge", "Rules that are acted on."),
+    "bytes": ("gauge", "Memory of what was learned."),
+}
+"""Of the snapshot's prefetch: kind and help."""
 
 _IDENTITY = {"pid", "reads", "hit_rate"}
 """Numbers of the snapshot that are no measurement, or follow from others."""
@@ -115,6 +133,12 @@ def _lines(snapshot: Mapping[str, object]) -> Iterator[str]:
         yield from _family(
             "link_bypassed_total", "counter", "Reads that a link gave back, by reason.", samples
         )
+    prefetch = snapshot.get("prefetch")
+    if isinstance(prefetch, Mapping):
+        for each, (kind, text) in PREFETCH.items():
+            if each in prefetch:
+                ending = "_total" if kind == "counter" else ""
+                yield from _family(f"prefetch_{each}{ending}", kind, text, [({}, prefetch[each])])
     links = snapshot.get("links")
     if isinstance(links, list) and links:
         yield from _family("links", "gauge", "Links of the proxy, by state.", _link_samples(links))

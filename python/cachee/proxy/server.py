@@ -131,6 +131,8 @@ def native_settings(settings: Settings, own: ProxySettings) -> dict[str, object]
         ),
         "prefixes": [_bytes(each) for each in settings.prefixes],
         "learn_ttl": settings.learn_ttl,
+        "prefetch": settings.prefetches(),
+        "prefetch_reads": settings.prefetch_reads,
         "include": [_bytes(each) for each in settings.include],
         "exclude": [_bytes(each) for each in settings.exclude],
         "overrides": [(_bytes(each.prefix), each.mode == "on") for each in settings.overrides],

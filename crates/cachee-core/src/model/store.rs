@@ -32,6 +32,10 @@ struct Id {
     args: usize,
 }
 
+fn is_entry(state: InspectedState) -> bool {
+    matches!(state, InspectedState::Held | InspectedState::Ahead)
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Hit { id: Id },
@@ -173,7 +177,7 @@ impl Run {
             let rows = self.store.inspect(KEYS[id.key], self.now_ms);
             rows.iter().any(|row| {
                 let is_same = (row.scope, row.shape) == (id.scope, id.shape);
-                is_same && row.args == ARGS[id.args] && row.state == InspectedState::Held
+                is_same && row.args == ARGS[id.args] && is_entry(row.state)
             })
         };
         let gone: Vec<Id> = self.entries.keys().filter(|id| !is_held(id)).copied().collect();
@@ -262,7 +266,7 @@ impl Run {
         while self.store.sweep_step(self.now_ms) {}
         for key in KEYS {
             for row in self.store.inspect(key, self.now_ms) {
-                let is_held = row.state == InspectedState::Held;
+                let is_held = is_entry(row.state);
                 assert!(!is_held || self.scopes.contains(&row.scope), "{row:?} outlives the sweep");
             }
         }
@@ -413,7 +417,7 @@ impl Run {
     /// The most hit of one scope, for every count, are those of the model, by their hits.
     fn compare_hottest(&self) {
         let scope = self.scopes[0];
-        let ours = self.entries.iter().filter(|(id, _)| id.scope == scope);
+        let ours = self.entries.iter().filter(|(id, held)| id.scope == scope && !held.is_ahead);
         let mut hits: Vec<u64> = ours.map(|(_, held)| held.hits).collect();
         hits.sort_unstable_by(|a, b| b.cmp(a));
         for count in [0, 1, 3, usize::MAX] {

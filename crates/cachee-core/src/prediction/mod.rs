@@ -33,10 +33,12 @@
 //! Temporal streaming (Wenisch et al., ISCA 2005; STMS, HPCA 2009); training on misses alone:
 //! MITHRIL (Yang et al., SoCC 2017).
 
+mod rules;
 mod share;
 mod streams;
 mod trust;
 
+pub use rules::{Ahead, Fields, Origin, RuleStats, RuleView, Rules, RulesConfig};
 use share::Share;
 use streams::Streams;
 use trust::Trust;

@@ -61,6 +61,7 @@ pub(crate) struct Row<'a, K> {
     pub(crate) deadline_ms: u64,
     pub(crate) hits: u32,
     pub(crate) weight_bytes: usize,
+    pub(crate) is_ahead: bool,
 }
 
 /// One unsynchronised segment: entries, index, dependencies, eviction, expiry.

@@ -138,7 +138,8 @@ impl<K, V> Shard<K, V> {
         let end = cursor.saturating_add(steps).min(slots);
         // Another call may have cleared the shard since the cursor was given.
         for entry in &self.slab.hot[cursor.min(end) as usize..end as usize] {
-            if let Some(key) = entry.key() {
+            // What nobody has asked for yet is not hot.
+            if let Some(key) = entry.key().filter(|_| !entry.is_ahead()) {
                 f(key, entry.hits());
             }
         }
@@ -154,6 +155,7 @@ impl<K, V> Shard<K, V> {
                 deadline_ms: entry.deadline_ms(),
                 hits: entry.hits(),
                 weight_bytes: self.slab.cold[slot as usize].weight as usize + Self::ENTRY_BYTES,
+                is_ahead: entry.is_ahead(),
             })
         })
     }

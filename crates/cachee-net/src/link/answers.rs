@@ -136,6 +136,11 @@ impl State {
         }
         flight.reply = Some(frame.into());
         context.store.mark_read(token);
+        if let Some(shown) = flight.shown.take() {
+            let shape = flight.shape;
+            self.show(context, &shown, shape, frame, now_ms);
+        }
+        let Some(flight) = self.flights.get_mut(&token) else { return };
         if let Some(key) = flight.key.take() {
             self.bound_whole_hash(context, token, &key, frame, now_ms);
         }
@@ -225,7 +230,12 @@ impl State {
         let Some(flight) = self.flights.remove(&token) else { return };
         match flight.reply {
             Some(reply) if flight.may_store && flight.deadline_ms > now_ms => {
-                context.store.publish(token, V::from_reply(reply), flight.deadline_ms, now_ms);
+                let value = V::from_reply(reply);
+                if flight.is_ahead {
+                    context.store.publish_ahead(token, value, flight.deadline_ms, now_ms);
+                } else {
+                    context.store.publish(token, value, flight.deadline_ms, now_ms);
+                }
             }
             _ if flight.may_store => context.store.abandon(token),
             _ => {}

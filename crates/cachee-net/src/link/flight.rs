@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cachee_core::Token;
 
 use super::Waiter;
+use super::ahead::Shown;
 use super::outcome::Outcome;
 use super::slot::Slot;
 
@@ -69,6 +70,10 @@ pub(super) struct Flight {
     pub(super) reply: Option<Arc<[u8]>>,
     /// The most the entry may live, lowered by every answer.
     pub(super) deadline_ms: u64,
+    /// Nobody has asked for it.
+    pub(super) is_ahead: bool,
+    /// The reply is to be shown to the rules.
+    pub(super) shown: Option<Box<Shown>>,
     /// Answers still to come.
     pub(super) answers_left: u32,
     /// A second question followed the reply, and its answer is the last.

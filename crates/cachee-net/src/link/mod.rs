@@ -17,6 +17,7 @@
 //! # Parts
 //!
 //! - `state`, `answers`: the state machine, sans I/O; the races and their arguments are there.
+//! - `ahead`: reads that nobody has asked for yet.
 //! - `connection`: who reads the socket, and why nothing is left unread.
 //! - `thread`: connecting, timeouts, signs of life, and reading when nobody waits.
 //! - `wait`: blocking callers.
@@ -32,6 +33,7 @@
 //! around the read and `PTTL` (doubles the server's work; the push between the two replies says
 //! the same), an async runtime (a thread switch for every miss, and a dependency in every wheel).
 
+mod ahead;
 mod answers;
 mod backoff;
 mod connection;
@@ -52,13 +54,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use cachee_core::{Gate, Store, Weigh};
+use cachee_core::{EntryRef, Gate, Store, Weigh};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use polling::Poller;
 
 use crate::clock;
 use crate::commands::CommandTable;
 use crate::config::LinkConfig;
+use ahead::rules_for;
 use connection::Connection;
 use flight::{Completions, Waiting};
 use inbound::Inbound;
@@ -88,6 +91,17 @@ pub struct Request<'a> {
     pub args: &'a [u8],
     /// The whole command, name first.
     pub command: &'a [&'a [u8]],
+    /// Which request of the application, task or connection asks; None: nobody who is to be learned
+    /// from.
+    pub flow: Option<u64>,
+}
+
+impl<'a> Request<'a> {
+    /// The entry it is answered from.
+    fn id(&self, scope: u32) -> EntryRef<'a> {
+        let Self { shape, key, args, key_hash, .. } = *self;
+        EntryRef { scope, shape, key, args, key_hash }
+    }
 }
 
 /// Where a link is in its life.
@@ -142,6 +156,8 @@ pub struct Link<V> {
     gate: Gate,
     store: Arc<Store<V>>,
     config: LinkConfig,
+    /// Of the store's capacity, for what is learned here.
+    reserved_bytes: usize,
     state: Mutex<State>,
     /// The status changed, or the thread ended.
     changed: Condvar,
@@ -157,16 +173,26 @@ pub struct Link<V> {
 /// How long `close` waits for the thread, which may be inside a name lookup.
 const CLOSE_WAIT: Duration = Duration::from_millis(250);
 
+impl<V> Drop for Link<V> {
+    fn drop(&mut self) {
+        if self.reserved_bytes > 0 {
+            self.store.give_back(self.reserved_bytes);
+        }
+    }
+}
+
 impl<V: LinkValue> Link<V> {
     /// Returns at once; the link connects on a thread of its own. Fails only when the system has
     /// no more descriptors or threads.
     pub fn open(config: LinkConfig, store: Arc<Store<V>>) -> std::io::Result<Arc<Self>> {
         let scope = store.new_scope();
+        let (rules, reserved_bytes) = rules_for(&config, &store).unzip();
         let link = Arc::new(Self {
             gate: Gate::new(scope),
-            state: Mutex::new(State::new(scope, config.learn_ttl)),
+            state: Mutex::new(State::new(scope, config.learn_ttl, rules)),
             store,
             config,
+            reserved_bytes: reserved_bytes.unwrap_or(0),
             changed: Condvar::new(),
             poller: Arc::new(Poller::new()?),
             is_closing: AtomicBool::new(false),
@@ -346,6 +372,7 @@ impl<V: LinkValue> Link<V> {
     /// Writes what was submitted. Who finds a writer at work leaves it its bytes: under load one
     /// system call carries the commands of many callers.
     fn write_out<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        state.send_ahead(&self.context());
         let wakes_thread = std::mem::take(&mut state.is_thread_idle);
         if !state.out.is_writing && !state.out.is_blocked {
             self.write_until_empty(state);

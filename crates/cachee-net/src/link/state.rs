@@ -31,9 +31,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use cachee_core::{Begin, EntryRef, Gate, Store, Token};
+use cachee_core::{Access, Begin, Gate, Origin, Rules, Store, Token};
 use foldhash::fast::FixedState;
 
+use super::ahead::Shown;
 use super::connection::Connection;
 use super::flight::{Answers, Completions, Flight, Pending, Waiting};
 use super::outcome::{BypassReason, Outcome, Read};
@@ -89,10 +90,12 @@ pub(super) struct State {
     pub(super) pending: VecDeque<Pending>,
     pub(super) flights: HashMap<Token, Flight, FixedState>,
     pub(super) learner: TtlLearner,
+    /// What is read ahead; None: nothing.
+    pub(super) rules: Option<Box<Rules>>,
 }
 
 impl State {
-    pub(super) fn new(scope: u32, learn_ttl: bool) -> Self {
+    pub(super) fn new(scope: u32, learn_ttl: bool, rules: Option<Box<Rules>>) -> Self {
         Self {
             status: LinkStatus::Connecting,
             connection: None,
@@ -109,6 +112,7 @@ impl State {
             pending: VecDeque::new(),
             flights: HashMap::default(),
             learner: TtlLearner::new(learn_ttl),
+            rules,
         }
     }
 
@@ -148,13 +152,7 @@ impl State {
         now_ms: u64,
     ) -> Result<Read, BypassReason> {
         self.may_submit(context.config, request.key, now_ms)?;
-        let id = EntryRef {
-            scope: self.scope,
-            shape: request.shape,
-            key: request.key,
-            args: request.args,
-            key_hash: request.key_hash,
-        };
+        let id = request.id(self.scope);
         let is_open = context.gate.open_scope(now_ms).is_some();
         let mut begin = context.store.begin(&id, now_ms, false);
         if let Begin::Join(token) = begin {
@@ -162,6 +160,9 @@ impl State {
                 Some(flight) if flight.barrier == self.barrier => {
                     flight.joined.push(waiting);
                     self.statistics.joined += 1;
+                    if std::mem::take(&mut flight.is_ahead) {
+                        self.joined_ahead(context, request, token, now_ms);
+                    }
                     return Ok(Read::Submitted);
                 }
                 _ => begin = context.store.begin(&id, now_ms, true),
@@ -171,17 +172,31 @@ impl State {
         }
         match begin {
             Begin::Lease(token) => {
-                self.launch(context, request, token, waiting, now_ms);
+                self.launch(context, request, token, Some(waiting), now_ms);
+                if self.told(context, request, Access::Miss, now_ms)
+                    && let (Some(flow), Some(flight)) = (request.flow, self.flights.get_mut(&token))
+                {
+                    flight.shown = Some(Shown::new(request, Origin::Flow(flow)));
+                }
                 Ok(Read::Submitted)
             }
-            Begin::Present | Begin::Revealed => Ok(Read::Present),
+            Begin::Present => Ok(Read::Present),
+            Begin::Revealed => {
+                self.told(context, request, Access::Prefetched, now_ms);
+                Ok(Read::Present)
+            }
             // A fresh begin does not join.
             Begin::Join(_) => Err(BypassReason::Overloaded),
             Begin::Bypass(bypass) => Err(bypass.into()),
         }
     }
 
-    fn may_submit(&self, config: &LinkConfig, key: &[u8], now_ms: u64) -> Result<(), BypassReason> {
+    pub(super) fn may_submit(
+        &self,
+        config: &LinkConfig,
+        key: &[u8],
+        now_ms: u64,
+    ) -> Result<(), BypassReason> {
         if self.generation == NO_CONNECTION {
             return Err(match self.status {
                 LinkStatus::Connecting => BypassReason::Connecting,
@@ -212,21 +227,22 @@ impl State {
         }
     }
 
-    fn launch<V: LinkValue>(
+    /// Sends a read whose lease was taken.
+    pub(super) fn launch<V: LinkValue>(
         &mut self,
         context: &Context<'_, V>,
         request: &Request<'_>,
         token: Token,
-        waiting: Waiting,
+        owner: Option<Waiting>,
         now_ms: u64,
-    ) {
+    ) -> &mut Flight {
         let fields = spec(request.shape).map_or(Fields::None, |spec| spec.fields);
         let prefix = self.learner.prefix(request.key, |prefix| context.store.key_hash(prefix));
         let skips_ttl = self.learner.skips(prefix, request.key_hash);
         let config = context.config;
         let life_ms = if skips_ttl { config.max_staleness_ms } else { config.max_age_ms };
         let mut flight = Flight {
-            owner: Some(waiting),
+            owner,
             joined: Vec::new(),
             shape: request.shape,
             sent_ms: now_ms,
@@ -235,6 +251,8 @@ impl State {
             key: None,
             reply: None,
             deadline_ms: now_ms + life_ms.min(config.max_age_ms),
+            is_ahead: false,
+            shown: None,
             answers_left: 1,
             asks_again: false,
             may_store: true,
@@ -256,7 +274,7 @@ impl State {
             _ => {}
         }
         self.statistics.fetched += 1;
-        self.flights.insert(token, flight);
+        self.flights.entry(token).insert_entry(flight).into_mut()
     }
 
     fn send(&mut self, command: &[&[u8]], answers: Answers, now_ms: u64) {

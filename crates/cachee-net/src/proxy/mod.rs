@@ -75,7 +75,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cachee_core::Stats;
+use cachee_core::{RuleStats, RuleView, Stats};
 use parking_lot::Mutex;
 
 use crate::error::NetError;
@@ -96,6 +96,8 @@ use worker::Worker;
 const SETTLE: Duration = Duration::from_millis(500);
 /// How often a drain looks whether everybody is gone.
 const DRAIN_STEP: Duration = Duration::from_millis(5);
+/// Rules a report shows of one link.
+const RULES_SHOWN: usize = 20;
 
 /// A running proxy. Dropping it ends it.
 pub struct Proxy {
@@ -120,6 +122,10 @@ pub struct LinkReport {
     pub statistics: LinkStatistics,
     /// It may be served now.
     pub is_serving: bool,
+    /// What was read ahead; None where nothing is.
+    pub ahead: Option<RuleStats>,
+    /// The rules of most use.
+    pub rules: Vec<RuleView>,
 }
 
 /// What a proxy has done so far.
@@ -231,6 +237,8 @@ impl Proxy {
             db: identity.db,
             status: feed.link.status(),
             statistics: feed.link.statistics(),
+            ahead: feed.link.ahead_stats(),
+            rules: feed.link.rules(RULES_SHOWN),
             is_serving: feed.link.gate().open_scope(now_ms).is_some(),
         };
         ProxyReport {

@@ -344,6 +344,8 @@ impl Shared {
                 let endpoint = endpoint.clone();
                 Arc::new(ClientLogin { login, shared, endpoint }) as Arc<dyn Credentials>
             }),
+            // One node's link cannot read another's keys, and a request's keys are on all of them.
+            ahead: known.ahead.clone().filter(|_| node.is_none()),
             endpoint,
             panic_ends_process: true,
             ..known

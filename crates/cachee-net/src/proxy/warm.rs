@@ -258,5 +258,12 @@ impl Warmer {
 fn request_of<'a>(shared: &Shared, words: &'a [&'a [u8]], args: &'a [u8]) -> Option<Request<'a>> {
     let shape = cacheable(words)?.shape;
     let key = words[1];
-    Some(Request { shape, key, key_hash: shared.store.key_hash(key), args, command: words })
+    Some(Request {
+        shape,
+        key,
+        key_hash: shared.store.key_hash(key),
+        args,
+        command: words,
+        flow: None,
+    })
 }

@@ -214,7 +214,7 @@ impl Client {
         cachee_net::cacheable::encode_args(&command, &mut args);
         let key = command[1];
         let key_hash = self.store.key_hash(key);
-        run(&Request { shape, key, key_hash, args: &args, command: &command })
+        run(&Request { shape, key, key_hash, args: &args, command: &command, flow: Some(1) })
     }
 
     pub fn start(&self, line: &str) -> (Read, Receiver<Outcome>) {

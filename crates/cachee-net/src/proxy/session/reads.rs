@@ -130,7 +130,6 @@ impl Core {
             self.wanted.push(Wanted::new(NOBODY, 0, found.shape, key_hash, words));
             return self.bypass(context, command, key_hash);
         }
-        context.counters.misses.add(1);
         let mut encoded = Vec::new();
         command.write(&mut encoded);
         let slot = ReadSlot { form, key_hash, command: encoded };
@@ -202,7 +201,6 @@ impl Core {
         }
         let wanted: Vec<usize> =
             (0..parts.len()).filter(|&at| parts[at].is_none() && is_served[at]).collect();
-        context.counters.misses.add(wanted.len() as u64);
         let mut encoded = Vec::new();
         command.write(&mut encoded);
         // All of them: those that the link does not answer are read later.
@@ -263,16 +261,22 @@ impl Core {
         let Some(feed) = self.feed.clone() else {
             let refused = Outcome::Bypass(BypassReason::Closed);
             for read in &wanted {
+                context.counters.misses.add(u64::from(read.sequence != NOBODY));
                 self.end_read(context, read.sequence, read.part, refused.clone());
             }
             return;
         };
         let reads = self.read_many(&wanted, &feed);
         for (read, wanted) in reads.into_iter().zip(wanted) {
+            let is_asked = u64::from(wanted.sequence != NOBODY);
             match read {
-                Read::Submitted => {}
+                Read::Submitted => context.counters.misses.add(is_asked),
                 Read::Present => {
                     let end = self.look_again(context, &wanted, &feed);
+                    let is_hit = matches!(end, Outcome::Reply(_));
+                    let counted =
+                        if is_hit { &context.counters.hits } else { &context.counters.misses };
+                    counted.add(is_asked);
                     self.end_read(context, wanted.sequence, wanted.part, end);
                 }
                 Read::Bypass(reason) => {
@@ -286,6 +290,7 @@ impl Core {
                         self.feed = None;
                         self.feed_asked_ms = context.now_ms;
                     }
+                    context.counters.misses.add(is_asked);
                     let end = Outcome::Bypass(reason);
                     self.end_read(context, wanted.sequence, wanted.part, end);
                 }
@@ -304,6 +309,7 @@ impl Core {
                 args
             })
             .collect();
+        let flow = (self.place.worker as u64) << 48 | self.place.serial;
         let requests: Vec<Request<'_>> = wanted
             .iter()
             .zip(&commands)
@@ -314,6 +320,7 @@ impl Core {
                 key_hash: read.key_hash,
                 args,
                 command,
+                flow: Some(flow),
             })
             .collect();
         let tickets: Vec<_> =

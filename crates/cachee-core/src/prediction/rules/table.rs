@@ -1,0 +1,86 @@
+//! A bounded table whose places are used again; who remembers a place of before finds nothing.
+
+/// A place, and whose it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ref {
+    slot: u32,
+    id: u32,
+}
+
+pub(super) struct Table<T> {
+    slots: Vec<(u32, Option<T>)>,
+    limit: usize,
+    last_id: u32,
+    /// Where the search for something to give up goes on.
+    hand: usize,
+}
+
+/// Places looked at for something to give up.
+const STEPS: usize = 16;
+
+impl<T> Table<T> {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { slots: Vec::new(), limit, last_id: 0, hand: 0 }
+    }
+
+    pub(super) fn get(&self, at: Ref) -> Option<&T> {
+        let (id, held) = self.slots.get(at.slot as usize)?;
+        held.as_ref().filter(|_| *id == at.id)
+    }
+
+    pub(super) fn get_mut(&mut self, at: Ref) -> Option<&mut T> {
+        let (id, held) = self.slots.get_mut(at.slot as usize)?;
+        held.as_mut().filter(|_| *id == at.id)
+    }
+
+    pub(super) fn remove(&mut self, at: Ref) -> Option<T> {
+        self.get(at)?;
+        self.slots[at.slot as usize].1.take()
+    }
+
+    /// Takes a place, a free one or one that was never used; none while all are taken.
+    pub(super) fn insert(&mut self, value: T) -> Option<Ref> {
+        let free = if self.slots.len() < self.limit {
+            self.slots.push((0, None));
+            Some(self.slots.len() - 1)
+        } else {
+            let steps = self.steps();
+            steps.into_iter().find(|&slot| self.slots[slot].1.is_none())
+        };
+        let slot = free?;
+        self.last_id = self.last_id.wrapping_add(1);
+        self.slots[slot] = (self.last_id, Some(value));
+        Some(Ref { slot: slot as u32, id: self.last_id })
+    }
+
+    /// The one of the next few that is worth least, if `worth` says that any may go.
+    pub(super) fn least(&mut self, worth: impl Fn(&T) -> Option<u64>) -> Option<Ref> {
+        let steps = self.steps();
+        self.hand += STEPS;
+        let known = steps.into_iter().filter_map(|slot| {
+            let (id, held) = &self.slots[slot];
+            Some((worth(held.as_ref()?)?, Ref { slot: slot as u32, id: *id }))
+        });
+        known.min_by_key(|(worth, _)| *worth).map(|(_, at)| at)
+    }
+
+    fn steps(&self) -> Vec<usize> {
+        let count = self.slots.len();
+        (0..STEPS.min(count)).map(|step| (self.hand + step) % count).collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Ref, &T)> {
+        self.slots.iter().enumerate().filter_map(|(slot, (id, held))| {
+            Some((Ref { slot: slot as u32, id: *id }, held.as_ref()?))
+        })
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.slots.len() >= self.limit
+    }
+
+    /// The places; what they own is not counted.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.slots.as_slice())
+    }
+}

@@ -1,0 +1,266 @@
+//! Requests of an API against rules that start knowing nothing.
+
+use std::collections::HashSet;
+
+use super::*;
+
+/// An application whose reads are counted: what was here, what was on its way, what was missed.
+struct World {
+    rules: Rules,
+    here: HashSet<(Vec<u8>, bool)>,
+    now_ms: u64,
+    flow: u64,
+    misses: usize,
+    hits: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let config = RulesConfig { bytes: 1 << 20, reads_an_event: 1.0 };
+        Self::with(config)
+    }
+
+    fn with(config: RulesConfig) -> Self {
+        Self {
+            rules: Rules::new(config, KeyedHash::new(7)),
+            here: HashSet::new(),
+            now_ms: 0,
+            flow: 1,
+            misses: 0,
+            hits: 0,
+        }
+    }
+
+    /// One read: its key, and the fields of its value.
+    fn read(&mut self, key: &str, value: &[(&str, &str)]) {
+        self.now_ms += 1;
+        let key_hash = self.rules.hash.bytes(key.as_bytes());
+        let id = EntryRef { scope: 0, shape: 1, key: key.as_bytes(), args: b"", key_hash };
+        let was_ahead = self.here.remove(&(key.into(), true));
+        if self.here.contains(&(key.into(), false)) {
+            self.hits += 1;
+            return;
+        }
+        let access = if was_ahead { Access::Prefetched } else { Access::Miss };
+        self.hits += usize::from(was_ahead);
+        self.misses += usize::from(!was_ahead);
+        self.here.insert((key.into(), false));
+        let Self { rules, here, .. } = self;
+        let is_here = |id: &EntryRef<'_>| {
+            here.contains(&(id.key.to_vec(), false)) || here.contains(&(id.key.to_vec(), true))
+        };
+        let wants_value = rules.asked(&id, self.flow, access, self.now_ms, is_here);
+        if access == Access::Miss && wants_value {
+            let mut fields = Fields::default();
+            value.iter().for_each(|(name, text)| fields.push(name, text.as_bytes()));
+            let from = Origin::Flow(self.flow);
+            rules.answered(&id, from, &fields, self.now_ms, is_here);
+        }
+        for ahead in self.rules.take_ahead() {
+            self.here.insert((ahead.key, true));
+        }
+    }
+
+    /// What `act` missed.
+    fn missed(&mut self, act: impl FnOnce(&mut Self)) -> usize {
+        let before = self.misses;
+        act(self);
+        self.misses - before
+    }
+}
+
+/// A request of an API: the user's number stands in the value of the session.
+fn request(world: &mut World, session: u64, user: u64) {
+    let user_text = user.to_string();
+    let fields = [("version", "3"), ("user_id", user_text.as_str()), ("theme", "dark")];
+    world.read(&format!("session:{session:x}a{:x}", session * 77), &fields);
+    for kind in ["user", "perm", "flags", "cart", "quota", "prefs", "inbox"] {
+        world.read(&format!("{kind}:{user}"), &[]);
+    }
+}
+
+#[test]
+fn a_user_whom_nobody_has_seen_misses_once() {
+    let mut world = World::new();
+    for number in 0..100 {
+        request(&mut world, number, 5_000 + number * 3);
+    }
+    for number in 100..120 {
+        let missed = world.missed(|world| request(world, number, 9_000 + number * 7));
+        assert_eq!(missed, 1, "the session alone, {:#?}", world.rules.views(99));
+    }
+    let stats = world.rules.stats();
+    assert_eq!(stats.unused, 0, "{stats:?}");
+    assert!(stats.used > 100);
+    let best = world.rules.views(20);
+    let said = |target: &str| {
+        best.iter()
+            .any(|rule| rule.source == "session:{1}" && rule.target == target && rule.is_trusted)
+    };
+    assert!(said("perm:{value.user_id}"), "{best:#?}");
+    assert!(stats.bytes < 1 << 20);
+}
+
+#[test]
+fn it_is_learned_within_a_few_requests_and_again_after_a_change() {
+    let mut world = World::new();
+    for number in 0..40 {
+        request(&mut world, number, 100 + number * 3);
+    }
+    assert_eq!(world.missed(|world| request(world, 50, 3_333)), 1);
+    // The application has changed: other templates, another field.
+    let changed = |world: &mut World, number: u64| {
+        let user = (70_000 + number * 3).to_string();
+        world.read(&format!("v2/s/{:x}f", number * 991), &[("account", &user)]);
+        for kind in ["profile", "rights", "basket"] {
+            world.read(&format!("v2/u/{user}/{kind}"), &[]);
+        }
+    };
+    for number in 0..40 {
+        changed(&mut world, number);
+    }
+    assert_eq!(world.missed(|world| changed(world, 99)), 1);
+}
+
+/// Sixteen requests at a time, step by step: what was missed of the last sixteen.
+fn interleaved(flow_of: impl Fn(u64) -> u64) -> usize {
+    let mut world = World::new();
+    let mut missed = 0;
+    for round in 0..200u64 {
+        let before = world.misses;
+        for kind in ["session", "user", "perm", "flags"] {
+            for place in 0..16 {
+                world.flow = flow_of(place);
+                let user = (round * 16 + place + 10_000).to_string();
+                if kind == "session" {
+                    let key = format!("session:{:x}f{place}", round * 31 + 7);
+                    world.read(&key, &[("id", &user)]);
+                } else {
+                    world.read(&format!("{kind}:{user}"), &[]);
+                }
+            }
+        }
+        missed = world.misses - before;
+    }
+    missed
+}
+
+#[test]
+fn interleaved_requests_are_told_apart_by_their_flow() {
+    assert_eq!(interleaved(|place| place), 16, "the sessions alone");
+}
+
+#[test]
+fn where_all_share_one_connection_it_takes_longer() {
+    assert_eq!(interleaved(|_| 1), 16, "the sessions alone");
+}
+
+#[test]
+fn what_a_key_says_itself_needs_no_value() {
+    let mut world = World::new();
+    for user in 0..30 {
+        world.read(&format!("user:{user}:profile"), &[]);
+        world.read(&format!("user:{user}:rights"), &[]);
+        world.read(&format!("shop:eu:cart:{user}"), &[]);
+    }
+    let missed = world.missed(|world| {
+        world.read("user:777:profile", &[]);
+        world.read("user:777:rights", &[]);
+        world.read("shop:eu:cart:777", &[]);
+    });
+    assert_eq!(missed, 1);
+}
+
+#[test]
+fn pages_are_numbered() {
+    let mut world = World::new();
+    for page in 0..40 {
+        world.read(&format!("feed:main:page:{page}"), &[]);
+    }
+    assert_eq!(world.missed(|world| world.read("feed:main:page:40", &[])), 0);
+    assert!(world.hits > 20, "{}", world.hits);
+}
+
+#[test]
+fn every_element_of_a_list_is_followed() {
+    let mut world = World::new();
+    let cart = |world: &mut World, number: u64| {
+        let items: Vec<String> = (0..4).map(|nth| (number * 10 + nth + 500).to_string()).collect();
+        let fields: Vec<(&str, &str)> = items.iter().map(|item| ("items[].id", &**item)).collect();
+        world.read(&format!("cart:{number}"), &fields);
+        for item in &items {
+            world.read(&format!("product:{item}"), &[]);
+        }
+    };
+    (0..30).for_each(|number| cart(&mut world, number));
+    assert_eq!(world.missed(|world| cart(world, 1_000)), 1);
+}
+
+#[test]
+fn keys_without_a_connection_send_nothing() {
+    let mut world = World::new();
+    let mut number = 1u64;
+    for _ in 0..20_000 {
+        number =
+            number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let kind = ["user", "perm", "flags", "cart"][(number >> 33) as usize % 4];
+        world.read(
+            &format!("{kind}:{}", (number >> 40) % 3_000),
+            &[("n", &((number >> 20) % 50).to_string())],
+        );
+        world.here.clear();
+    }
+    let stats = world.rules.stats();
+    assert!(stats.issued * 50 < stats.events, "{stats:?} {:#?}", world.rules.views(5));
+    assert!(stats.bytes < 1 << 20, "{stats:?}");
+}
+
+#[test]
+fn who_only_looks_on_scores_and_sends_nothing() {
+    let mut world = World::with(RulesConfig { bytes: 1 << 20, reads_an_event: 0.0 });
+    for number in 0..60 {
+        request(&mut world, number, 5_000 + number * 3);
+    }
+    let stats = world.rules.stats();
+    assert_eq!(stats.issued, 0);
+    assert!(stats.trusted >= 7, "{stats:?}");
+}
+
+#[test]
+fn a_rule_that_stops_coming_true_loses_its_trust() {
+    let mut world = World::new();
+    for number in 0..60 {
+        request(&mut world, number, 5_000 + number * 3);
+    }
+    let before = world.rules.stats();
+    assert!(before.trusted >= 7);
+    // The sessions are read on, and nobody reads anything else of these users.
+    for number in 100..2_100u64 {
+        let user = (20_000 + number).to_string();
+        world.now_ms += 100;
+        world.read(&format!("session:{number:x}a{:x}", number * 77), &[("user_id", &user)]);
+    }
+    let after = world.rules.stats();
+    assert!(after.issued - before.issued < 1_500, "{after:?}");
+    let late = world.rules.stats().issued;
+    for number in 3_000..3_100u64 {
+        let user = (50_000 + number).to_string();
+        world.read(&format!("session:{number:x}a{:x}", number * 77), &[("user_id", &user)]);
+    }
+    assert_eq!(world.rules.stats().issued, late, "{:#?}", world.rules.views(9));
+}
+
+#[test]
+fn the_tables_are_bounded_whatever_comes() {
+    let config = RulesConfig { bytes: 64 << 10, reads_an_event: 1.0 };
+    let mut world = World::with(config);
+    for number in 0..20_000u64 {
+        world.flow = number % 999;
+        let word: String = (0..6).map(|at| (b'a' + (number >> at) as u8 % 26) as char).collect();
+        let fields = [("a", "1"), (&*word, "22"), ("c", &*number.to_string())];
+        world.read(&format!("{word}:{number}:{word}"), &fields);
+        world.here.clear();
+    }
+    let stats = world.rules.stats();
+    assert!(stats.bytes < 256 << 10, "{stats:?}");
+}

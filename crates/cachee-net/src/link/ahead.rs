@@ -1,0 +1,176 @@
+//! Reads sent ahead of the application: the rules are told of what was asked for and shown what
+//! was answered, and what they predict is read as if somebody had asked.
+//!
+//! A read ahead is a flight without an owner: the same lease, the same pushes, the same deadline,
+//! the same identity. Who asks meanwhile joins it. What has come and nobody has asked for is not
+//! served by a hit: the first to ask comes here, which is how the rules learn that they were right,
+//! at no cost to any hit.
+//!
+//! It is the least important thing there is: it is dropped when the link has much to do, and what
+//! goes wrong with it is nobody's error.
+
+use cachee_core::{
+    Access, Ahead, EntryRef, Fields, Origin, RuleStats, RuleView, Rules, RulesConfig, Store, Weigh,
+};
+
+use super::state::{Context, State};
+use super::{Link, LinkValue, Request};
+use crate::cacheable::decode_words;
+use crate::clock;
+use crate::config::LinkConfig;
+use crate::fields::add_fields;
+
+/// Commands on their way when nothing more is sent ahead: a part of `max_in_flight`.
+const IN_FLIGHT_PART: usize = 8;
+/// Bytes that wait for the socket when nothing more is sent ahead.
+const OUT_BYTES_MAX: usize = 256 << 10;
+
+/// What a link begins with, and the bytes of the store's capacity that it takes; None where nothing
+/// is read ahead or nothing is left to learn in.
+pub(super) fn rules_for<V: Weigh>(
+    config: &LinkConfig,
+    store: &Store<V>,
+) -> Option<(Box<Rules>, usize)> {
+    let reads_an_event = config.ahead.as_ref()?.reads_a_miss;
+    let bytes = store.reserve()?;
+    let rules = Rules::new(RulesConfig { bytes, reads_an_event }, store.hash().clone());
+    Some((Box::new(rules), bytes))
+}
+
+/// A reply that is to be shown, once it is here.
+pub(super) struct Shown {
+    pub(super) origin: Origin,
+    key_hash: u64,
+    key: Box<[u8]>,
+    args: Box<[u8]>,
+}
+
+impl Shown {
+    pub(super) fn new(request: &Request<'_>, origin: Origin) -> Box<Self> {
+        let Request { key_hash, key, args, .. } = *request;
+        Box::new(Self { origin, key_hash, key: key.into(), args: args.into() })
+    }
+}
+
+impl State {
+    /// A read that no hit answered; true when its reply is to be shown.
+    pub(super) fn told<V: LinkValue>(
+        &mut self,
+        context: &Context<'_, V>,
+        request: &Request<'_>,
+        access: Access,
+        now_ms: u64,
+    ) -> bool {
+        let (Some(rules), Some(flow)) = (&mut self.rules, request.flow) else { return false };
+        let scope = self.scope;
+        let id = request.id(scope);
+        rules.asked(&id, flow, access, now_ms, |id| {
+            context.store.is_here(&EntryRef { scope, ..*id }, now_ms)
+        })
+    }
+
+    /// A reply has come.
+    pub(super) fn show<V: LinkValue>(
+        &mut self,
+        context: &Context<'_, V>,
+        shown: &Shown,
+        shape: u32,
+        frame: &[u8],
+        now_ms: u64,
+    ) {
+        let Some(rules) = &mut self.rules else { return };
+        let scope = self.scope;
+        let Shown { origin, key_hash, key, args } = shown;
+        let id = EntryRef { scope, shape, key, args, key_hash: *key_hash };
+        let mut fields = Fields::default();
+        add_fields(frame, &mut fields);
+        rules.answered(&id, *origin, &fields, now_ms, |id| {
+            context.store.is_here(&EntryRef { scope, ..*id }, now_ms)
+        });
+    }
+
+    /// Sends what was predicted since the last time.
+    pub(super) fn send_ahead<V: LinkValue>(&mut self, context: &Context<'_, V>) {
+        let Some(rules) = &mut self.rules else { return };
+        let predicted = rules.take_ahead();
+        if predicted.is_empty() {
+            return;
+        }
+        let now_ms = clock::now_ms();
+        for ahead in predicted {
+            if !self.send_one_ahead(context, &ahead, now_ms)
+                && let Some(rules) = &mut self.rules
+            {
+                rules.not_sent(&ahead);
+            }
+        }
+    }
+
+    fn send_one_ahead<V: LinkValue>(
+        &mut self,
+        context: &Context<'_, V>,
+        ahead: &Ahead,
+        now_ms: u64,
+    ) -> bool {
+        let Ahead { shape, key, args, key_hash, hops, .. } = ahead;
+        let Some(command) = decode_words(*shape, key, args) else { return false };
+        let is_admitted =
+            (context.config.ahead.as_ref()).is_some_and(|config| config.admission.admits(key));
+        let is_busy = self.pending.len() > context.config.max_in_flight / IN_FLIGHT_PART
+            || self.out.bytes.len() > OUT_BYTES_MAX;
+        if !is_admitted || is_busy || self.may_submit(context.config, key, now_ms).is_err() {
+            return false;
+        }
+        let Some(token) = context.store.begin_ahead(&ahead.id(self.scope), now_ms) else {
+            return false;
+        };
+        let request = Request {
+            shape: *shape,
+            key,
+            key_hash: *key_hash,
+            args,
+            command: &command,
+            flow: None,
+        };
+        let shown = Shown::new(&request, Origin::Ahead(*hops));
+        let flight = self.launch(context, &request, token, None, now_ms);
+        flight.is_ahead = true;
+        flight.shown = Some(shown);
+        true
+    }
+
+    /// Somebody asks for what is on its way ahead, in this flow.
+    pub(super) fn joined_ahead<V: LinkValue>(
+        &mut self,
+        context: &Context<'_, V>,
+        request: &Request<'_>,
+        token: cachee_core::Token,
+        now_ms: u64,
+    ) {
+        let wants = self.told(context, request, Access::Late, now_ms);
+        let Some(flight) = self.flights.get_mut(&token) else { return };
+        // Unless it is here already, and only its lifetime is still to come.
+        if flight.shown.is_some() {
+            let origin = request.flow.filter(|_| wants).map(Origin::Flow);
+            flight.shown = origin.map(|origin| Shown::new(request, origin));
+        }
+    }
+}
+
+impl<V: LinkValue> Link<V> {
+    /// What was sent ahead and came of it; None where nothing is predicted.
+    pub fn ahead_stats(&self) -> Option<RuleStats> {
+        if self.is_abandoned() {
+            return None;
+        }
+        self.state.lock().rules.as_ref().map(|rules| rules.stats())
+    }
+
+    /// The rules of most use, at most `count`.
+    pub fn rules(&self, count: usize) -> Vec<RuleView> {
+        if self.is_abandoned() {
+            return Vec::new();
+        }
+        self.state.lock().rules.as_ref().map_or(Vec::new(), |rules| rules.views(count))
+    }
+}

@@ -1,0 +1,59 @@
+//! What is read ahead, between Python and the core.
+
+use std::sync::Arc;
+
+use cachee_core::{RuleStats, RuleView};
+use cachee_net::AheadConfig;
+use cachee_net::admission::Admission;
+use cachee_net::cacheable::command_name;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// The configuration of a link by the words of the settings; `off` is None.
+pub fn config_of(
+    prefetch: &str,
+    reads: u32,
+    admission: Arc<Admission>,
+) -> PyResult<Option<AheadConfig>> {
+    let reads_a_miss = match prefetch {
+        "on" => f64::from(reads),
+        "observe" => 0.0,
+        "off" => return Ok(None),
+        other => {
+            let message = format!("prefetch must be on, observe or off, not {other:?}");
+            return Err(PyValueError::new_err(message));
+        }
+    };
+    Ok(Some(AheadConfig { reads_a_miss, admission }))
+}
+
+/// The counters under the names of a snapshot.
+pub fn counters(stats: &RuleStats) -> [(&'static str, u64); 8] {
+    [
+        ("events", stats.events),
+        ("issued", stats.issued),
+        ("used", stats.used),
+        ("late", stats.late),
+        ("unused", stats.unused),
+        ("rules", stats.rules),
+        ("trusted", stats.trusted),
+        ("bytes", stats.bytes),
+    ]
+}
+
+/// One rule as Python shows it.
+pub fn rule_dict<'py>(py: Python<'py>, rule: &RuleView) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let [source, target] = rule.shapes.map(command_name);
+    dict.set_item("source", format!("{source} {}", rule.source))?;
+    dict.set_item("target", format!("{target} {}", rule.target))?;
+    dict.set_item("precision", rule.precision)?;
+    dict.set_item("trials", rule.trials)?;
+    dict.set_item("trusted", rule.is_trusted)?;
+    dict.set_item("issued", rule.issued)?;
+    dict.set_item("used", rule.used)?;
+    dict.set_item("late", rule.late)?;
+    dict.set_item("unused", rule.unused)?;
+    Ok(dict)
+}
