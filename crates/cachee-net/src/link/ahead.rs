@@ -113,27 +113,35 @@ impl State {
         now_ms: u64,
     ) -> bool {
         let Ahead { shape, key, args, key_hash, hops, .. } = ahead;
-        let Some(command) = decode_words(*shape, key, args) else { return false };
-        let is_admitted =
-            (context.config.ahead.as_ref()).is_some_and(|config| config.admission.admits(key));
+        let config = context.config.ahead.as_ref();
+        let is_admitted = config.is_some_and(|config| config.admission.admits(key));
+        let Some(command) = decode_words(*shape, key, args).filter(|_| is_admitted) else {
+            return false;
+        };
+        let (shape, key_hash) = (*shape, *key_hash);
+        let request = Request { shape, key, key_hash, args, command: &command, flow: None };
+        self.read_ahead(context, &request, *hops, now_ms)
+    }
+
+    /// Sends a read for nobody, unless its value is here, on its way, being written or there is
+    /// other work to do.
+    pub(super) fn read_ahead<V: LinkValue>(
+        &mut self,
+        context: &Context<'_, V>,
+        request: &Request<'_>,
+        hops: u8,
+        now_ms: u64,
+    ) -> bool {
         let is_busy = self.pending.len() > context.config.max_in_flight / IN_FLIGHT_PART
             || self.out.bytes.len() > OUT_BYTES_MAX;
-        if !is_admitted || is_busy || self.may_submit(context.config, key, now_ms).is_err() {
+        if is_busy || self.may_submit(context.config, request.key, now_ms).is_err() {
             return false;
         }
-        let Some(token) = context.store.begin_ahead(&ahead.id(self.scope), now_ms) else {
+        let Some(token) = context.store.begin_ahead(&request.id(self.scope), now_ms) else {
             return false;
         };
-        let request = Request {
-            shape: *shape,
-            key,
-            key_hash: *key_hash,
-            args,
-            command: &command,
-            flow: None,
-        };
-        let shown = Shown::new(&request, Origin::Ahead(*hops));
-        let flight = self.launch(context, &request, token, None, now_ms);
+        let shown = Shown::new(request, Origin::Ahead(hops));
+        let flight = self.launch(context, request, token, None, now_ms);
         flight.is_ahead = true;
         flight.shown = Some(shown);
         true

@@ -87,6 +87,11 @@ impl<V: LinkValue> ModelLink<V> {
         requests.iter().zip(waiters).map(submit).collect()
     }
 
+    /// As if it had been predicted.
+    pub(crate) fn read_ahead(&self, request: &Request<'_>, now_ms: u64) {
+        self.driven.lock().state.read_ahead(&self.context(), request, 0, now_ms);
+    }
+
     pub(crate) fn barrier(&self) {
         self.driven.lock().state.barrier(&self.gate);
     }

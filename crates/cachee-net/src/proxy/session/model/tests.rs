@@ -46,6 +46,7 @@ fn clients_are_told_what_the_server_would_have_told_them() {
                 total.hits += tally.hits;
                 total.reads += tally.reads;
                 total.commands += tally.commands;
+                total.ahead += tally.ahead;
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -53,7 +54,9 @@ fn clients_are_told_what_the_server_would_have_told_them() {
     });
     let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
     let (hits, reads) = (sum(|tally| tally.hits), sum(|tally| tally.reads));
-    println!("{seeds} seeds, {} commands, {hits} hits of {reads}", sum(|tally| tally.commands));
+    let (commands, ahead) = (sum(|tally| tally.commands), sum(|tally| tally.ahead));
+    println!("{seeds} seeds, {commands} commands, {hits} hits of {reads}, {ahead} read ahead");
+    assert!(ahead > seeds / 2, "only {ahead} reads ahead were asked for");
     assert!(hits * 10 > reads * 3, "only {hits} hits of {reads} reads: nothing was tested");
 }
 

@@ -14,7 +14,8 @@ use super::random::Random;
 use super::rig::table;
 use super::server::Server;
 use crate::admission::Admission;
-use crate::link::BypassReason;
+use crate::cacheable::{Cacheable, cacheable, encode_args};
+use crate::link::{BypassReason, Request};
 use crate::proxy::config::{Limits, Login, Mode};
 use crate::proxy::counters::Counters;
 use crate::proxy::host::{Context, Ticket};
@@ -33,6 +34,8 @@ pub(super) struct Tally {
     pub(super) hits: u64,
     pub(super) reads: u64,
     pub(super) commands: u64,
+    /// Values that were asked for once they had been read ahead.
+    pub(super) ahead: u64,
 }
 
 pub(super) struct World {
@@ -149,7 +152,9 @@ impl World {
         let reads = hits + misses + counters.bypassed.get();
         let is_on = self.mode == Mode::On && self.knows_commands;
         let commands = counters.commands.get();
-        if is_on { Tally { hits, reads, commands } } else { Tally { commands, ..Tally::default() } }
+        let ahead = self.host.store.stats().ahead_used;
+        let counted = Tally { hits, reads, commands, ahead };
+        if is_on { counted } else { Tally { hits: 0, reads: 0, ..counted } }
     }
 
     fn step(&mut self) {
@@ -169,7 +174,7 @@ impl World {
                 self.tick();
             }
             95 if !self.is_calm || self.random.below(4) == 0 => self.write_outside(),
-            96 => self.end_read(),
+            96 => self.read_ahead(),
             97 if self.random.below(4) == 0 => self.server.push_late(),
             97 => self.move_link(),
             98 => self.misfortune(client),
@@ -358,6 +363,27 @@ impl World {
         self.host.store.sweep_step(self.now_ms);
     }
 
+    /// Something is asked of the server that nobody has asked for, and somebody may.
+    fn read_ahead(&mut self) {
+        let Some((_, feed)) = self.feed() else { return };
+        let names: [&[&[u8]]; 6] = [
+            &[b"GET", b"s0"],
+            &[b"GET", b"s1"],
+            &[b"GET", b"s2"],
+            &[b"GET", b"c0"],
+            &[b"HGETALL", b"h0"],
+            &[b"LRANGE", b"l0", b"0", b"-1"],
+        ];
+        let command = names[self.random.below(names.len())];
+        let Some(Cacheable { shape, .. }) = cacheable(command) else { unreachable!("reads") };
+        let mut args = Vec::new();
+        encode_args(command, &mut args);
+        let key_hash = self.host.store.key_hash(command[1]);
+        let request =
+            Request { shape, key: command[1], key_hash, args: &args, command, flow: None };
+        feed.link.read_ahead(&request, self.now_ms);
+    }
+
     fn end_read(&mut self) {
         let end = self.host.ends.lock().pop_front();
         let Some((ticket, end)) = end else { return };
@@ -496,7 +522,10 @@ impl World {
         let store = &self.host.store;
         for key in ["s0", "s1", "s2", "c0", "h0", "l0"] {
             for row in store.inspect(key.as_bytes(), self.now_ms) {
-                let is_over = matches!(row.state, InspectedState::Held | InspectedState::WriteHot);
+                let is_over = matches!(
+                    row.state,
+                    InspectedState::Held | InspectedState::Ahead | InspectedState::WriteHot
+                );
                 assert!(is_over, "left behind: {key} {row:?}");
             }
         }

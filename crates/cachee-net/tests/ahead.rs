@@ -1,0 +1,300 @@
+//! Reads sent ahead of the application: every interleaving with who asks, with pushes and writes.
+
+mod support;
+
+use std::sync::Arc;
+
+use cachee_net::admission::Admission;
+use cachee_net::{AheadConfig, LinkConfig, Outcome, Read};
+use support::{Client, HELLO_VALKEY, Server, Session, bulk, invalidate, outcome, reply_of};
+
+/// So often a rule has to be right before it is acted on.
+const TRIALS: u64 = 8;
+
+fn with_prefetch(config: &mut LinkConfig) {
+    config.ahead = Some(AheadConfig { reads_a_miss: 1.0, admission: Arc::default() });
+}
+
+fn connected() -> (Client, Session, Server) {
+    Client::connected(with_prefetch)
+}
+
+fn session_of(round: u64) -> String {
+    format!("session:{round}a")
+}
+
+/// No two follow each other.
+fn user_of(round: u64) -> u64 {
+    1_000 + round * 7
+}
+
+fn value_of(round: u64) -> String {
+    format!("{{\"version\": 3, \"user_id\": {}}}", user_of(round))
+}
+
+/// Requests that read a session and then the rights of its user, as often as it takes.
+fn learn(client: &Client, session: &mut Session) {
+    for round in 0..=TRIALS {
+        client.load(session, &session_of(round), &value_of(round));
+        client.load(session, &format!("perm:{}", user_of(round)), "rights");
+    }
+}
+
+/// Reads one more session; the rights of its user are asked for unasked. Returns their key.
+fn predicted(client: &Client, session: &mut Session, round: u64) -> String {
+    client.load(session, &session_of(round), &value_of(round));
+    let key = format!("perm:{}", user_of(round));
+    session.expect(&[&format!("GET {key}"), &format!("PTTL {key}")]);
+    key
+}
+
+fn arrived(client: &Client, key: &str) {
+    client.until("it is here", || {
+        client.store.inspect(key.as_bytes(), 0).iter().any(|row| row.deadline_ms > 0)
+    });
+}
+
+#[test]
+fn it_is_here_before_it_is_asked_for() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    session.send(&format!("{}:-1\r\n", bulk("ahead")));
+    arrived(&client, &key);
+    let read = format!("GET {key}");
+    assert_eq!(client.hit(&read), None, "the first to ask says so");
+    assert_eq!(client.read(&read), Read::Present);
+    assert_eq!(client.hit(&read), Some(bulk("ahead")));
+    let stats = client.link.ahead_stats().unwrap();
+    assert_eq!((stats.issued, stats.used, stats.late, stats.unused), (1, 1, 0, 0));
+    let rule = &client.link.rules(1)[0];
+    assert_eq!(
+        (rule.source.as_str(), rule.target.as_str()),
+        ("session:{1}", "perm:{value.user_id}")
+    );
+    assert!(rule.is_trusted && rule.issued == 1 && rule.used == 1);
+}
+
+#[test]
+fn who_asks_while_it_is_on_its_way_waits_for_it() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    let read = format!("GET {key}");
+    let reply = client.submit(&read);
+    session.send(&format!("{}:-1\r\n", bulk("ahead")));
+    assert_eq!(reply_of(&reply), bulk("ahead"));
+    client.fence(&mut session);
+    assert_eq!(client.hit(&read), Some(bulk("ahead")), "a hit like any other");
+    let stats = client.link.ahead_stats().unwrap();
+    assert_eq!((stats.issued, stats.used, stats.late), (1, 0, 1));
+}
+
+#[test]
+fn a_push_between_reply_and_ttl_voids_it() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    session.send(&format!("{}{}:-1\r\n", bulk("old"), invalidate(&[&key])));
+    client.fence(&mut session);
+    let reply = client.submit(&format!("GET {key}"));
+    session.answer_get(&key, "new", -1);
+    assert_eq!(reply_of(&reply), bulk("new"));
+}
+
+#[test]
+fn a_push_drops_what_nobody_has_asked_for_yet() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    session.send(&format!("{}:-1\r\n", bulk("old")));
+    arrived(&client, &key);
+    session.send(&invalidate(&[&key]));
+    client.fence(&mut session);
+    let reply = client.submit(&format!("GET {key}"));
+    session.answer_get(&key, "new", -1);
+    assert_eq!(reply_of(&reply), bulk("new"));
+    assert_eq!(client.store.stats().ahead_unused, 1);
+}
+
+#[test]
+fn an_own_write_meanwhile_keeps_it_out() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    let dep = client.dep(&key);
+    client.store.begin_write(&[dep]);
+    session.send(&format!("{}:-1\r\n", bulk("old")));
+    client.fence(&mut session);
+    client.store.end_write(&[dep]);
+    let reply = client.submit(&format!("GET {key}"));
+    session.answer_get(&key, "new", -1);
+    assert_eq!(reply_of(&reply), bulk("new"));
+}
+
+#[test]
+fn nothing_is_sent_ahead_of_a_key_that_is_being_written() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let dep = client.dep(&format!("perm:{}", user_of(99)));
+    client.store.begin_write(&[dep]);
+    client.load(&mut session, &session_of(99), &value_of(99));
+    client.fence(&mut session);
+    assert_eq!(client.link.ahead_stats().unwrap().issued, 0);
+}
+
+#[test]
+fn who_asks_behind_a_barrier_does_not_get_what_was_sent_before_it() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    client.link.barrier();
+    let reply = client.submit(&format!("GET {key}"));
+    session.expect(&[&format!("GET {key}"), &format!("PTTL {key}")]);
+    session.send(&format!("{}:-1\r\n{}:-1\r\n", bulk("old"), bulk("new")));
+    assert_eq!(reply_of(&reply), bulk("new"));
+    client.fence(&mut session);
+    assert_eq!(client.hit(&format!("GET {key}")), Some(bulk("new")));
+}
+
+#[test]
+fn nor_what_had_come_before_it() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    session.send(&format!("{}:-1\r\n", bulk("old")));
+    arrived(&client, &key);
+    client.link.barrier();
+    let reply = client.submit(&format!("GET {key}"));
+    session.answer_get(&key, "new", -1);
+    assert_eq!(reply_of(&reply), bulk("new"));
+}
+
+#[test]
+fn a_lost_link_takes_it_along_and_what_was_learned_stays() {
+    let (client, mut session, server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    session.send(&format!("{}:-1\r\n", bulk("old")));
+    arrived(&client, &key);
+    drop(session);
+    let mut session = server.accept_tracked(HELLO_VALKEY);
+    client.until_ready();
+    let reply = client.submit(&format!("GET {key}"));
+    session.answer_get(&key, "new", -1);
+    assert_eq!(reply_of(&reply), bulk("new"));
+    predicted(&client, &mut session, 100);
+}
+
+#[test]
+fn an_error_to_it_is_nobodys() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    session.send("-WRONGTYPE not a string\r\n:-1\r\n");
+    client.fence(&mut session);
+    assert_eq!(client.link.statistics().bypassed, [0; 14]);
+    let reply = client.submit(&format!("GET {key}"));
+    session.answer_get(&key, "value", -1);
+    assert_eq!(reply_of(&reply), bulk("value"));
+}
+
+#[test]
+fn an_error_to_it_sends_who_had_joined_to_his_own_connection() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    let reply = client.submit(&format!("GET {key}"));
+    session.send("-NOPERM no\r\n:-1\r\n");
+    assert!(matches!(outcome(&reply), Outcome::Bypass(_)));
+}
+
+#[test]
+fn keys_that_may_not_be_cached_are_not_sent() {
+    let (client, mut session, _server) = Client::connected(|config| {
+        let none: [&[u8]; 0] = [];
+        let admission = Arc::new(Admission::new(
+            &["*"],
+            &[format!("perm:{}", user_of(99))],
+            &none.map(|prefix| (prefix, true)),
+        ));
+        config.ahead = Some(AheadConfig { reads_a_miss: 1.0, admission });
+    });
+    learn(&client, &mut session);
+    client.load(&mut session, &session_of(99), &value_of(99));
+    client.fence(&mut session);
+    assert_eq!(client.link.ahead_stats().unwrap().issued, 0);
+    predicted(&client, &mut session, 100);
+}
+
+#[test]
+fn a_busy_link_sends_nothing_ahead() {
+    let (client, mut session, _server) = Client::connected(|config| {
+        with_prefetch(config);
+        config.max_in_flight = 32;
+    });
+    learn(&client, &mut session);
+    let waiting: Vec<_> = (0..4).map(|nth| client.submit(&format!("STRLEN w{nth}"))).collect();
+    let reply = client.submit(&format!("GET {}", session_of(99)));
+    for nth in 0..4 {
+        session.expect(&[&format!("STRLEN w{nth}"), &format!("PTTL w{nth}")]);
+    }
+    session.expect(&[&format!("GET {}", session_of(99)), &format!("PTTL {}", session_of(99))]);
+    // The session's reply comes while another four reads have just been sent.
+    session.send(&":1\r\n:-1\r\n".repeat(4));
+    waiting.iter().for_each(|reply| assert_eq!(reply_of(reply), ":1\r\n"));
+    let waiting: Vec<_> = (4..8).map(|nth| client.submit(&format!("STRLEN w{nth}"))).collect();
+    session.send(&format!("{}:-1\r\n", bulk(&value_of(99))));
+    assert_eq!(reply_of(&reply), bulk(&value_of(99)));
+    for nth in 4..8 {
+        session.expect(&[&format!("STRLEN w{nth}"), &format!("PTTL w{nth}")]);
+    }
+    session.send(&":1\r\n:-1\r\n".repeat(4));
+    waiting.iter().for_each(|reply| assert_eq!(reply_of(reply), ":1\r\n"));
+    client.fence(&mut session);
+    assert_eq!(client.link.ahead_stats().unwrap().issued, 0);
+}
+
+#[test]
+fn who_only_keeps_score_sends_nothing() {
+    let (client, mut session, _server) = Client::connected(|config| {
+        config.ahead = Some(AheadConfig { reads_a_miss: 0.0, admission: Arc::default() });
+    });
+    learn(&client, &mut session);
+    client.load(&mut session, &session_of(99), &value_of(99));
+    client.fence(&mut session);
+    let stats = client.link.ahead_stats().unwrap();
+    assert_eq!((stats.issued, stats.trusted), (0, 1));
+}
+
+#[test]
+fn who_is_not_to_be_learned_from_teaches_nothing() {
+    let (client, mut session, _server) = connected();
+    for round in 0..=2 * TRIALS {
+        for (key, value) in [
+            (session_of(round), value_of(round)),
+            (format!("perm:{}", user_of(round)), "rights".to_owned()),
+        ] {
+            let read = client.request(&format!("GET {key}"), |request| {
+                let request = cachee_net::Request { flow: None, ..*request };
+                client.link.read(&request, Box::new(|_| {}))
+            });
+            assert_eq!(read, Read::Submitted);
+            session.answer_get(&key, &value, -1);
+            client.until("it is here", || client.hit(&format!("GET {key}")).is_some());
+        }
+    }
+    assert_eq!(client.link.ahead_stats().unwrap().events, 0);
+}
+
+#[test]
+fn what_is_learned_in_is_taken_out_of_the_capacity_and_given_back() {
+    let (client, _session, _server) = connected();
+    let store = Arc::clone(&client.store);
+    let granted: Vec<usize> = std::iter::from_fn(|| store.reserve()).collect();
+    assert_eq!(granted.len() + 1, 4, "a sixteenth for all, a sixty-fourth each");
+    granted.iter().for_each(|&bytes| store.give_back(bytes));
+    drop(client);
+    let again: Vec<usize> = std::iter::from_fn(|| store.reserve()).collect();
+    assert_eq!(again.len(), 4, "the link's own is back");
+}
