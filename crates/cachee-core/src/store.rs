@@ -41,11 +41,8 @@ use crate::weigh::Weigh;
 
 /// Slots one `sweep_step`, or one step of `hottest`, looks at.
 const SWEEP_SLOTS: u32 = 256;
-/// The part of the capacity that what is learned of one link may take, of all links, and the most
-/// that is of use to one.
-const LEARNING_PART: usize = 64;
-const LEARNING_PART_OF_ALL: usize = 16;
-const LEARNING_BYTES_MAX: usize = 1 << 20;
+/// The part of the capacity that what is learned may take.
+const LEARNING_PART: usize = 4;
 
 /// How a store is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,17 +223,30 @@ impl<V: Weigh> Store<V> {
         self.hash.bytes(key)
     }
 
-    /// Takes bytes of the capacity for what is learned of one link: a sixty-fourth, 1 MiB at most,
-    /// and for all links together no more than a sixteenth. None when that is used up.
-    pub fn reserve(&self) -> Option<usize> {
-        let bytes = (self.capacity_bytes / LEARNING_PART).min(LEARNING_BYTES_MAX);
+    /// Takes bytes of the capacity for what is learned; false, and nothing taken, when more than a
+    /// quarter would be gone.
+    pub fn reserve(&self, bytes: usize) -> bool {
         let mut reserved = self.reserved_bytes.lock();
-        if *reserved + bytes > self.capacity_bytes / LEARNING_PART_OF_ALL {
-            return None;
+        if *reserved + bytes > self.capacity_bytes / LEARNING_PART {
+            return false;
         }
         *reserved += bytes;
         self.share_out(*reserved);
-        Some(bytes)
+        true
+    }
+
+    /// Bytes that entries and what is learned have together.
+    pub fn capacity_bytes(&self) -> usize {
+        self.capacity_bytes
+    }
+
+    /// The entries of one key and scope that were hit so often since they were stored: shape, the
+    /// other arguments, hits.
+    pub fn hit_rows(&self, id: &EntryRef<'_>, least: u32) -> Vec<(u32, Box<[u8]>, u32)> {
+        let segment = self.segments[self.segment_of(id.key_hash)].0.lock();
+        let rows = segment.shard.rows(id.key_hash).filter(|row| row.hits >= least);
+        let rows = rows.filter(|row| row.key.scope() == id.scope && row.key.key() == id.key);
+        rows.map(|row| (row.key.shape(), row.key.args().into(), row.hits)).collect()
     }
 
     /// The hash that keys are told apart by.

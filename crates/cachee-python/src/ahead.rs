@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cachee_core::{RuleStats, RuleView};
+use cachee_core::{ForesightStats, RuleView, SentStats};
 use cachee_net::AheadConfig;
 use cachee_net::admission::Admission;
 use cachee_net::cacheable::command_name;
@@ -28,18 +28,36 @@ pub fn config_of(
     Ok(Some(AheadConfig { reads_a_miss, admission }))
 }
 
-/// The counters under the names of a snapshot.
-pub fn counters(stats: &RuleStats) -> [(&'static str, u64); 8] {
-    [
-        ("events", stats.events),
-        ("issued", stats.issued),
-        ("used", stats.used),
-        ("late", stats.late),
-        ("unused", stats.unused),
-        ("rules", stats.rules),
-        ("trusted", stats.trusted),
-        ("bytes", stats.bytes),
-    ]
+/// The counters under the names of a snapshot: of all together, then of each predictor.
+pub fn counters(stats: &ForesightStats) -> Vec<(&'static str, u64)> {
+    let ForesightStats { rules, streams, refetch, bytes } = stats;
+    let of_rules = SentStats {
+        issued: rules.issued,
+        used: rules.used,
+        late: rules.late,
+        unused: rules.unused,
+    };
+    let all = [of_rules, *streams, *refetch];
+    let sum = |of: fn(&SentStats) -> u64| all.iter().map(of).sum::<u64>();
+    let mut counters = vec![
+        ("events", rules.events),
+        ("issued", sum(|sent| sent.issued)),
+        ("used", sum(|sent| sent.used)),
+        ("late", sum(|sent| sent.late)),
+        ("unused", sum(|sent| sent.unused)),
+        ("rules", rules.rules),
+        ("trusted", rules.trusted),
+        ("bytes", *bytes),
+    ];
+    let names = [
+        ["rules_issued", "rules_used", "rules_late", "rules_unused"],
+        ["streams_issued", "streams_used", "streams_late", "streams_unused"],
+        ["refetch_issued", "refetch_used", "refetch_late", "refetch_unused"],
+    ];
+    for (names, sent) in names.into_iter().zip(all) {
+        counters.extend(names.into_iter().zip([sent.issued, sent.used, sent.late, sent.unused]));
+    }
+    counters
 }
 
 /// One rule as Python shows it.

@@ -33,12 +33,15 @@
 //! Temporal streaming (Wenisch et al., ISCA 2005; STMS, HPCA 2009); training on misses alone:
 //! MITHRIL (Yang et al., SoCC 2017).
 
+mod foresight;
+mod names;
 mod rules;
 mod share;
 mod streams;
 mod trust;
 
-pub use rules::{Ahead, Fields, Origin, RuleStats, RuleView, Rules, RulesConfig};
+pub use foresight::{Foresight, ForesightConfig, ForesightStats, REFETCH_HITS, SentStats};
+pub use rules::{Ahead, Fields, Origin, RuleStats, RuleView};
 use share::Share;
 use streams::Streams;
 use trust::Trust;
@@ -76,6 +79,8 @@ pub struct Predictor {
     trust: Trust,
     share: Share,
     tokens: u32,
+    /// What the names of keys take, where codes have some.
+    names_bytes: usize,
     stats: PredictionStats,
     ahead: Vec<u64>,
 }
@@ -90,6 +95,7 @@ impl Predictor {
             trust: Trust::new(horizon),
             share,
             tokens: TOKENS,
+            names_bytes: 0,
             stats: PredictionStats::default(),
             ahead: Vec::new(),
         }
@@ -102,7 +108,7 @@ impl Predictor {
         access: Access,
         mut is_held: impl FnMut(u64) -> bool,
     ) -> &[u64] {
-        let Self { streams, trust, share, tokens, stats, ahead } = self;
+        let Self { streams, trust, share, tokens, names_bytes, stats, ahead } = self;
         stats.events += 1;
         stats.used += u64::from(access != Access::Miss);
         *tokens = (*tokens + 1).min(TOKENS);
@@ -124,9 +130,30 @@ impl Predictor {
             trust.drawn(placebo);
         }
         if share.review(access != Access::Miss, trust.is_given(), streams.is_full()) {
-            streams.set_limit(share.bytes());
+            streams.set_limit(share.bytes() - (*names_bytes).min(share.bytes() * 3 / 4));
         }
         ahead
+    }
+
+    /// How many events a prediction has to come true from now on.
+    pub(crate) fn set_horizon(&mut self, horizon: usize) {
+        self.trust.set_horizon(horizon);
+    }
+
+    /// What the names of its keys take; they are part of its share.
+    pub(crate) fn set_names_bytes(&mut self, bytes: usize) {
+        self.names_bytes = bytes;
+    }
+
+    /// What they may take.
+    pub(crate) fn names_limit(&self) -> usize {
+        self.share.bytes() * 3 / 4
+    }
+
+    /// Names and all, it may have no more than this for now.
+    pub(crate) fn set_most(&mut self, bytes: usize) {
+        self.share.set_most(bytes);
+        self.streams.set_limit(self.share.bytes() - self.names_bytes.min(self.names_limit()));
     }
 
     /// What the prediction has of the total, in bytes; the rest is the cache's.

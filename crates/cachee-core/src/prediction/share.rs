@@ -18,6 +18,8 @@ const SMALLEST_PART: usize = 256;
 
 pub(super) struct Share {
     total: usize,
+    /// There is no more for it at present.
+    most: usize,
     bytes: usize,
     events: u32,
     used: u32,
@@ -28,6 +30,7 @@ impl Share {
     pub(super) fn new(total_bytes: usize) -> Self {
         Self {
             total: total_bytes,
+            most: usize::MAX,
             bytes: total_bytes / FIRST_PART,
             events: 0,
             used: 0,
@@ -36,7 +39,11 @@ impl Share {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes.min(self.most)
+    }
+
+    pub(super) fn set_most(&mut self, bytes: usize) {
+        self.most = bytes;
     }
 
     /// One event; true when the share is another now. `is_full`: it has what it may have.

@@ -69,6 +69,13 @@ impl Trust {
         Self { predictions: Trials::new(horizon), placebos: Trials::new(horizon) }
     }
 
+    /// Events that a prediction has from now on.
+    pub(super) fn set_horizon(&mut self, horizon: usize) {
+        for trials in [&mut self.predictions, &mut self.placebos] {
+            trials.open.set_limit(horizon.max(HORIZON_MIN));
+        }
+    }
+
     pub(super) fn predicted(&mut self, code: u64) {
         self.predictions.begin(tag(code));
     }

@@ -1,7 +1,8 @@
-//! Reads sent ahead of the application: the rules are told of what was asked for and shown what
-//! was answered, and what they predict is read as if somebody had asked.
+//! Reads sent ahead of the application: the foresight is told of what was asked for and shown what
+//! was answered, and what it predicts is read as if somebody had asked.
 //!
-//! A read ahead is a flight without an owner: the same lease, the same pushes, the same deadline,
+//! What is predicted comes from rules, from the order of the last time, and from changes of what was
+//! hit often. A read ahead is a flight without an owner: the same lease, the same pushes, the same deadline,
 //! the same identity. Who asks meanwhile joins it. What has come and nobody has asked for is not
 //! served by a hit: the first to ask comes here, which is how the rules learn that they were right,
 //! at no cost to any hit.
@@ -10,7 +11,8 @@
 //! goes wrong with it is nobody's error.
 
 use cachee_core::{
-    Access, Ahead, EntryRef, Fields, Origin, RuleStats, RuleView, Rules, RulesConfig, Store, Weigh,
+    Access, Ahead, EntryRef, Fields, Foresight, ForesightConfig, ForesightStats, Origin,
+    REFETCH_HITS, RuleView, Store, Weigh,
 };
 
 use super::state::{Context, State};
@@ -24,17 +26,28 @@ use crate::fields::add_fields;
 const IN_FLIGHT_PART: usize = 8;
 /// Bytes that wait for the socket when nothing more is sent ahead.
 const OUT_BYTES_MAX: usize = 256 << 10;
+/// The part of the capacity that the tables of the rules take, and the most that is of use.
+const RULES_PART: usize = 64;
+const RULES_BYTES_MAX: usize = 1 << 20;
+/// Memory is taken and given back in steps of so small a part of the capacity.
+const STEPS_OF_MEMORY: usize = 1024;
+/// Accesses between two looks at how many entries there are.
+const ENTRIES_PERIOD: u64 = 4096;
 
 /// What a link begins with, and the bytes of the store's capacity that it takes; None where nothing
 /// is read ahead or nothing is left to learn in.
-pub(super) fn rules_for<V: Weigh>(
+pub(super) fn foresight_for<V: Weigh>(
     config: &LinkConfig,
     store: &Store<V>,
-) -> Option<(Box<Rules>, usize)> {
+) -> Option<(Box<Foresight>, usize)> {
     let reads_an_event = config.ahead.as_ref()?.reads_a_miss;
-    let bytes = store.reserve()?;
-    let rules = Rules::new(RulesConfig { bytes, reads_an_event }, store.hash().clone());
-    Some((Box::new(rules), bytes))
+    let total_bytes = store.capacity_bytes();
+    let rules_bytes = (total_bytes / RULES_PART).min(RULES_BYTES_MAX);
+    if !store.reserve(rules_bytes) {
+        return None;
+    }
+    let config = ForesightConfig { total_bytes, rules_bytes, reads_an_event };
+    Some((Box::new(Foresight::new(config, store.hash().clone())), rules_bytes))
 }
 
 /// A reply that is to be shown, once it is here.
@@ -61,12 +74,53 @@ impl State {
         access: Access,
         now_ms: u64,
     ) -> bool {
-        let (Some(rules), Some(flow)) = (&mut self.rules, request.flow) else { return false };
+        let (Some(foresight), Some(flow)) = (&mut self.foresight, request.flow) else {
+            return false;
+        };
         let scope = self.scope;
         let id = request.id(scope);
-        rules.asked(&id, flow, access, now_ms, |id| {
+        let wants_value = foresight.asked(&id, flow, access, now_ms, |id| {
             context.store.is_here(&EntryRef { scope, ..*id }, now_ms)
-        })
+        });
+        self.settle_memory(context);
+        wants_value
+    }
+
+    /// What was learned grows and shrinks; the entries have the rest of the capacity.
+    fn settle_memory<V: LinkValue>(&mut self, context: &Context<'_, V>) {
+        let Some(foresight) = &mut self.foresight else { return };
+        self.accesses_told += 1;
+        if self.accesses_told.is_multiple_of(ENTRIES_PERIOD) {
+            foresight.set_entries(context.store.stats().entries as usize);
+        }
+        let step = (context.store.capacity_bytes() / STEPS_OF_MEMORY).max(1);
+        let wanted = foresight.bytes().next_multiple_of(step);
+        let has = self.reserved_bytes;
+        if wanted > has {
+            if context.store.reserve(wanted - has) {
+                self.reserved_bytes = wanted;
+            } else {
+                foresight.set_limit(has);
+            }
+        } else if has - wanted > step {
+            context.store.give_back(has - wanted);
+            self.reserved_bytes = wanted;
+        }
+    }
+
+    /// A key has changed: what was hit of it is asked for again.
+    pub(super) fn changed<V: LinkValue>(
+        &mut self,
+        context: &Context<'_, V>,
+        key: &[u8],
+        key_hash: u64,
+    ) {
+        let Some(foresight) = &mut self.foresight else { return };
+        let scope = self.scope;
+        let id = EntryRef { scope, shape: 0, key, args: b"", key_hash };
+        for (shape, args, hits) in context.store.hit_rows(&id, REFETCH_HITS) {
+            foresight.changed(&EntryRef { shape, args: &args, ..id }, hits);
+        }
     }
 
     /// A reply has come.
@@ -78,30 +132,29 @@ impl State {
         frame: &[u8],
         now_ms: u64,
     ) {
-        let Some(rules) = &mut self.rules else { return };
+        let Some(foresight) = &mut self.foresight else { return };
         let scope = self.scope;
         let Shown { origin, key_hash, key, args } = shown;
         let id = EntryRef { scope, shape, key, args, key_hash: *key_hash };
         let mut fields = Fields::default();
         add_fields(frame, &mut fields);
-        rules.answered(&id, *origin, &fields, now_ms, |id| {
+        foresight.answered(&id, *origin, &fields, now_ms, |id| {
             context.store.is_here(&EntryRef { scope, ..*id }, now_ms)
         });
     }
 
     /// Sends what was predicted since the last time.
     pub(super) fn send_ahead<V: LinkValue>(&mut self, context: &Context<'_, V>) {
-        let Some(rules) = &mut self.rules else { return };
-        let predicted = rules.take_ahead();
+        let Some(foresight) = &mut self.foresight else { return };
+        let predicted = foresight.take_ahead();
         if predicted.is_empty() {
             return;
         }
         let now_ms = clock::now_ms();
         for ahead in predicted {
-            if !self.send_one_ahead(context, &ahead, now_ms)
-                && let Some(rules) = &mut self.rules
-            {
-                rules.not_sent(&ahead);
+            let is_sent = self.send_one_ahead(context, &ahead, now_ms);
+            if let Some(foresight) = &mut self.foresight {
+                foresight.was_sent(&ahead, is_sent);
             }
         }
     }
@@ -167,11 +220,11 @@ impl State {
 
 impl<V: LinkValue> Link<V> {
     /// What was sent ahead and came of it; None where nothing is predicted.
-    pub fn ahead_stats(&self) -> Option<RuleStats> {
+    pub fn ahead_stats(&self) -> Option<ForesightStats> {
         if self.is_abandoned() {
             return None;
         }
-        self.state.lock().rules.as_ref().map(|rules| rules.stats())
+        self.state.lock().foresight.as_ref().map(|foresight| foresight.stats())
     }
 
     /// The rules of most use, at most `count`.
@@ -179,6 +232,7 @@ impl<V: LinkValue> Link<V> {
         if self.is_abandoned() {
             return Vec::new();
         }
-        self.state.lock().rules.as_ref().map_or(Vec::new(), |rules| rules.views(count))
+        let state = self.state.lock();
+        state.foresight.as_ref().map_or(Vec::new(), |foresight| foresight.views(count))
     }
 }

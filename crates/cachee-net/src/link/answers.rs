@@ -57,6 +57,7 @@ impl State {
                 for _ in 0..count {
                     let Some(key) = keys.string() else { return self.flush(context) };
                     let dep = context.store.key_hash(key);
+                    self.changed(context, key, dep);
                     context.store.invalidate_pushed(dep, self.scope);
                     self.statistics.invalidations += 1;
                 }

@@ -61,7 +61,7 @@ use polling::Poller;
 use crate::clock;
 use crate::commands::CommandTable;
 use crate::config::LinkConfig;
-use ahead::rules_for;
+use ahead::foresight_for;
 use connection::Connection;
 use flight::{Completions, Waiting};
 use inbound::Inbound;
@@ -156,8 +156,6 @@ pub struct Link<V> {
     gate: Gate,
     store: Arc<Store<V>>,
     config: LinkConfig,
-    /// Of the store's capacity, for what is learned here.
-    reserved_bytes: usize,
     state: Mutex<State>,
     /// The status changed, or the thread ended.
     changed: Condvar,
@@ -175,8 +173,9 @@ const CLOSE_WAIT: Duration = Duration::from_millis(250);
 
 impl<V> Drop for Link<V> {
     fn drop(&mut self) {
-        if self.reserved_bytes > 0 {
-            self.store.give_back(self.reserved_bytes);
+        let reserved_bytes = self.state.get_mut().reserved_bytes;
+        if reserved_bytes > 0 {
+            self.store.give_back(reserved_bytes);
         }
     }
 }
@@ -186,13 +185,12 @@ impl<V: LinkValue> Link<V> {
     /// no more descriptors or threads.
     pub fn open(config: LinkConfig, store: Arc<Store<V>>) -> std::io::Result<Arc<Self>> {
         let scope = store.new_scope();
-        let (rules, reserved_bytes) = rules_for(&config, &store).unzip();
+        let foresight = foresight_for(&config, &store);
         let link = Arc::new(Self {
             gate: Gate::new(scope),
-            state: Mutex::new(State::new(scope, config.learn_ttl, rules)),
+            state: Mutex::new(State::new(scope, config.learn_ttl, foresight)),
             store,
             config,
-            reserved_bytes: reserved_bytes.unwrap_or(0),
             changed: Condvar::new(),
             poller: Arc::new(Poller::new()?),
             is_closing: AtomicBool::new(false),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cachee_core::{Gate, Store};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::ahead::rules_for;
+use super::ahead::foresight_for;
 use super::flight::{Completions, Waiting};
 use super::inbound::Inbound;
 use super::outcome::{BypassReason, Read};
@@ -36,7 +36,7 @@ impl<V: LinkValue> ModelLink<V> {
     pub(crate) fn new(config: LinkConfig, store: Arc<Store<V>>) -> Self {
         let scope = store.new_scope();
         let driven = Driven {
-            state: State::new(scope, config.learn_ttl, rules_for(&config, &store).map(|it| it.0)),
+            state: State::new(scope, config.learn_ttl, foresight_for(&config, &store)),
             inbound: Inbound::new(config.max_value_bytes),
             connections: NO_CONNECTION,
         };

@@ -31,7 +31,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use cachee_core::{Access, Begin, Gate, Origin, Rules, Store, Token};
+use cachee_core::{Access, Begin, Foresight, Gate, Origin, Store, Token};
 use foldhash::fast::FixedState;
 
 use super::ahead::Shown;
@@ -91,11 +91,19 @@ pub(super) struct State {
     pub(super) flights: HashMap<Token, Flight, FixedState>,
     pub(super) learner: TtlLearner,
     /// What is read ahead; None: nothing.
-    pub(super) rules: Option<Box<Rules>>,
+    pub(super) foresight: Option<Box<Foresight>>,
+    /// What it has of the store's capacity.
+    pub(super) reserved_bytes: usize,
+    pub(super) accesses_told: u64,
 }
 
 impl State {
-    pub(super) fn new(scope: u32, learn_ttl: bool, rules: Option<Box<Rules>>) -> Self {
+    pub(super) fn new(
+        scope: u32,
+        learn_ttl: bool,
+        foresight: Option<(Box<Foresight>, usize)>,
+    ) -> Self {
+        let (foresight, reserved_bytes) = foresight.unzip();
         Self {
             status: LinkStatus::Connecting,
             connection: None,
@@ -112,7 +120,9 @@ impl State {
             pending: VecDeque::new(),
             flights: HashMap::default(),
             learner: TtlLearner::new(learn_ttl),
-            rules,
+            foresight,
+            reserved_bytes: reserved_bytes.unwrap_or(0),
+            accesses_told: 0,
         }
     }
 

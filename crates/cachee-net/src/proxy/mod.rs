@@ -75,7 +75,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cachee_core::{RuleStats, RuleView, Stats};
+use cachee_core::{ForesightStats, RuleView, Stats};
 use parking_lot::Mutex;
 
 use crate::error::NetError;
@@ -123,7 +123,7 @@ pub struct LinkReport {
     /// It may be served now.
     pub is_serving: bool,
     /// What was read ahead; None where nothing is.
-    pub ahead: Option<RuleStats>,
+    pub ahead: Option<ForesightStats>,
     /// The rules of most use.
     pub rules: Vec<RuleView>,
 }

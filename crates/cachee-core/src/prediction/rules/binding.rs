@@ -75,7 +75,7 @@ impl<'a> Wanted<'a> {
 }
 
 /// A number as a key would have it: no sign, no zero before it.
-fn number_of(text: &[u8]) -> Option<u64> {
+pub(super) fn number_of(text: &[u8]) -> Option<u64> {
     let number: u64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     (number.to_string().as_bytes() == text).then_some(number)
 }

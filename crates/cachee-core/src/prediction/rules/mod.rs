@@ -49,7 +49,7 @@ use foldhash::fast::FixedState;
 use super::Access;
 use crate::hash::KeyedHash;
 use crate::store::EntryRef;
-use binding::{Binding, Wanted, fillings};
+use binding::{Binding, Wanted, fillings, number_of};
 pub use fields::Fields;
 use past::Pasts;
 use rule::{HOPELESS_PERIOD, Rule, TRIALS_MIN};
@@ -94,7 +94,7 @@ pub struct Ahead {
     pub key_hash: u64,
     /// Values loaded ahead that led here.
     pub hops: u8,
-    code: u64,
+    pub(super) code: u64,
 }
 
 impl Ahead {
@@ -105,17 +105,30 @@ impl Ahead {
     }
 }
 
+/// Numbers below this need no name beside their template.
+const NUMBER_BITS: u32 = 47;
+const NUMBER_MAX: u64 = 1 << NUMBER_BITS;
+
+/// What an access was.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// Its value should be shown.
+    pub(super) wants_value: bool,
+    /// A key of a template with one number: these two in one.
+    pub(super) number: Option<u64>,
+}
+
 /// What is done with predictions.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RulesConfig {
+pub(super) struct RulesConfig {
     /// Memory of all tables, roughly.
-    pub bytes: usize,
+    pub(super) bytes: usize,
     /// Reads sent ahead per access that was told, at most; 0: nothing is sent, all is scored.
-    pub reads_an_event: f64,
+    pub(super) reads_an_event: f64,
 }
 
 /// Learns rules from accesses, and predicts by them.
-pub struct Rules {
+pub(super) struct Rules {
     config: RulesConfig,
     hash: KeyedHash,
     templates: Templates,
@@ -130,7 +143,7 @@ pub struct Rules {
 
 impl Rules {
     /// `hash` is the store's.
-    pub fn new(config: RulesConfig, hash: KeyedHash) -> Self {
+    pub(super) fn new(config: RulesConfig, hash: KeyedHash) -> Self {
         let limit = |most: usize| (most * config.bytes.min(FULL_BYTES) / FULL_BYTES).max(most / 32);
         Self {
             config,
@@ -146,16 +159,15 @@ impl Rules {
         }
     }
 
-    /// A read that no hit answered. `is_here` says whether an entry is held or on its way. True
-    /// when its value should be shown by `answered`.
-    pub fn asked(
+    /// A read that no hit answered. `is_here` says whether an entry is held or on its way.
+    pub(super) fn asked(
         &mut self,
         id: &EntryRef<'_>,
         flow: u64,
         access: Access,
         now_ms: u64,
         is_here: impl FnMut(&EntryRef<'_>) -> bool,
-    ) -> bool {
+    ) -> Asked {
         self.stats.events += 1;
         self.tokens = (self.tokens + self.config.reads_an_event).min(TOKENS_MAX);
         self.end_failed(now_ms);
@@ -163,7 +175,9 @@ impl Rules {
         let trial = self.trials.take(code);
         let is_explained = trial.as_ref().is_some_and(|trial| self.has_trusted(trial));
         let fields = trial.map(|trial| self.came_true(trial, access)).unwrap_or_default();
-        let Some(found) = self.templates.recognise(id, self.stats.events) else { return false };
+        let Some(found) = self.templates.recognise(id, self.stats.events) else {
+            return Asked::default();
+        };
         if let Some(evicted) = found.evicted {
             evicted.rules.into_iter().for_each(|rule| drop(self.rules.remove(rule)));
         }
@@ -181,12 +195,38 @@ impl Rules {
         self.pasts.push(flow, code, found.template, now_ms, known);
         let nothing = Fields::default();
         self.fire(found.template, &found.holes, &nothing, 0, now_ms, is_here);
-        self.wants_value(found.template)
+        let number = match found.holes[..] {
+            [only] => number_of(only).filter(|number| *number < NUMBER_MAX),
+            _ => None,
+        };
+        let template = u64::from(found.template.short());
+        Asked {
+            wants_value: self.wants_value(found.template),
+            number: number.map(|number| template << NUMBER_BITS | number),
+        }
+    }
+
+    /// The name behind `Asked::number`: shape, key, arguments.
+    pub(super) fn name_of_number(&self, code: u64) -> Option<(u32, Vec<u8>, Vec<u8>)> {
+        let template = self.templates.by_short((code >> NUMBER_BITS) as u16)?;
+        let number = (code & (NUMBER_MAX - 1)).to_string();
+        if template.holes != 1 {
+            return None;
+        }
+        let (key, args) = template.fill(&[number.as_bytes()]);
+        Some((template.shape, key, args))
+    }
+
+    /// A read of one's own choice.
+    pub(super) fn ahead_of(&self, shape: u32, key: Vec<u8>, args: Vec<u8>) -> Ahead {
+        let key_hash = self.hash.bytes(&key);
+        let code = self.hash.entry(key_hash, 0, shape, &args);
+        Ahead { shape, key, args, key_hash, hops: 0, code }
     }
 
     /// The value of a read that was asked for in this flow, or of one that was sent ahead after so
     /// many hops.
-    pub fn answered(
+    pub(super) fn answered(
         &mut self,
         id: &EntryRef<'_>,
         from: Origin,
@@ -224,12 +264,12 @@ impl Rules {
     }
 
     /// What to send ahead since the last call.
-    pub fn take_ahead(&mut self) -> Vec<Ahead> {
+    pub(super) fn take_ahead(&mut self) -> Vec<Ahead> {
         std::mem::take(&mut self.ahead)
     }
 
     /// It was not sent after all.
-    pub fn not_sent(&mut self, ahead: &Ahead) {
+    pub(super) fn not_sent(&mut self, ahead: &Ahead) {
         self.stats.issued -= 1;
         if let Some(trial) = self.trials.get_mut(ahead.code) {
             trial.is_issued = false;
@@ -239,7 +279,7 @@ impl Rules {
         }
     }
 
-    fn code(&self, id: &EntryRef<'_>) -> u64 {
+    pub(super) fn code(&self, id: &EntryRef<'_>) -> u64 {
         self.hash.entry(id.key_hash, 0, id.shape, id.args)
     }
 

@@ -7,6 +7,16 @@ pub(super) struct Ref {
     id: u32,
 }
 
+impl Ref {
+    /// Sixteen bits that nearly always tell it from others.
+    pub(super) fn short(self) -> u16 {
+        (self.slot << SHORT_ID_BITS | self.id & SHORT_ID_MASK) as u16
+    }
+}
+
+const SHORT_ID_BITS: u32 = 6;
+const SHORT_ID_MASK: u32 = (1 << SHORT_ID_BITS) - 1;
+
 pub(super) struct Table<T> {
     slots: Vec<(u32, Option<T>)>,
     limit: usize,
@@ -26,6 +36,12 @@ impl<T> Table<T> {
     pub(super) fn get(&self, at: Ref) -> Option<&T> {
         let (id, held) = self.slots.get(at.slot as usize)?;
         held.as_ref().filter(|_| *id == at.id)
+    }
+
+    /// What is in the place that `Ref::short` came from.
+    pub(super) fn by_short(&self, short: u16) -> Option<&T> {
+        let (id, held) = self.slots.get((u32::from(short) >> SHORT_ID_BITS) as usize)?;
+        held.as_ref().filter(|_| id & SHORT_ID_MASK == u32::from(short) & SHORT_ID_MASK)
     }
 
     pub(super) fn get_mut(&mut self, at: Ref) -> Option<&mut T> {

@@ -153,6 +153,10 @@ impl Templates {
         self.table.get_mut(at)
     }
 
+    pub(super) fn by_short(&self, short: u16) -> Option<&Template> {
+        self.table.by_short(short)
+    }
+
     pub(super) fn bytes(&self) -> usize {
         let texts = self.table.iter().map(|(_, template)| 24 * template.parts.len() + 64);
         self.table.bytes() + texts.sum::<usize>() + 32 * (self.by_hash.len() + self.kinds.len())

@@ -49,8 +49,8 @@ impl World {
         let is_here = |id: &EntryRef<'_>| {
             here.contains(&(id.key.to_vec(), false)) || here.contains(&(id.key.to_vec(), true))
         };
-        let wants_value = rules.asked(&id, self.flow, access, self.now_ms, is_here);
-        if access == Access::Miss && wants_value {
+        let asked = rules.asked(&id, self.flow, access, self.now_ms, is_here);
+        if access == Access::Miss && asked.wants_value {
             let mut fields = Fields::default();
             value.iter().for_each(|(name, text)| fields.push(name, text.as_bytes()));
             let from = Origin::Flow(self.flow);

@@ -54,7 +54,7 @@ pub struct RuleView {
 
 impl Rules {
     /// The counters.
-    pub fn stats(&self) -> RuleStats {
+    pub(in crate::prediction) fn stats(&self) -> RuleStats {
         let trusted = self.rules.iter().filter(|(_, rule)| rule.is_trusted()).count();
         let tables = self.templates.bytes() + self.pasts.bytes() + self.trials.bytes();
         let names: usize = self.names.values().map(|name| name.len() + 32).sum();
@@ -68,7 +68,7 @@ impl Rules {
     }
 
     /// The rules that sent most, then those that were tried most, at most `count`.
-    pub fn views(&self, count: usize) -> Vec<RuleView> {
+    pub(in crate::prediction) fn views(&self, count: usize) -> Vec<RuleView> {
         let mut tried: Vec<&Rule> = self.rules.iter().map(|(_, rule)| rule).collect();
         tried.retain(|rule| rule.precision.trials > 0);
         tried.sort_by_key(|rule| {
