@@ -22,6 +22,7 @@ def test_no_rule_is_broken(
         print(f"\n{outcome}")
     assert outcome.violations == []
     assert outcome.hit_rate > HIT_RATE_FLOOR, "too few hits: the run does not count"
+    assert outcome.ahead > 0, "nothing was read ahead"
     assert outcome.here.writes > 10 * seconds
     assert seconds < 30 or len({name for _, name in outcome.faults}) == 10, (
         "each fault at least once"
@@ -39,6 +40,7 @@ def test_no_rule_is_broken_through_the_proxy(
         print(f"\n{outcome}")
     assert outcome.violations == []
     assert outcome.hit_rate > HIT_RATE_FLOOR, "too few hits: the run does not count"
+    assert outcome.ahead > 0, "nothing was read ahead"
     assert outcome.here.writes > 10 * seconds
 
 

@@ -78,6 +78,8 @@ class Report:
     reads: int = 0
     hits: int = 0
     misses: int = 0
+    ahead: int = 0
+    ahead_used: int = 0
     writes: int = 0
     failures: int = 0
     worst_s: float = 0.0

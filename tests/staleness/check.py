@@ -24,7 +24,7 @@ from tests.staleness.board import (
     kind_of,
 )
 from tests.staleness.faults import Faults
-from tests.staleness.places import PLACES, SECOND_PROCESS, Place
+from tests.staleness.places import PLACES, SECOND_PROCESS, Counted, Place
 from tests.staleness.work import Work
 
 HIT_RATE_FLOOR = 0.8
@@ -61,6 +61,11 @@ class Outcome:
         both = (self.here, self.there)
         return min(each.hit_rate for each in both if each is self.here or each.hits + each.misses)
 
+    @property
+    def ahead(self) -> int:
+        """Reads sent ahead of those who asked."""
+        return self.here.ahead + self.there.ahead
+
     def __str__(self) -> str:
         both = (self.here, self.there)
         counted = Counter(name for _, name in self.faults)
@@ -72,6 +77,7 @@ class Outcome:
             f"  reads       {sum(each.reads for each in both)}",
             f"  hits        {sum(each.hits for each in both)}",
             f"  hit rate    {self.here.hit_rate:.2%}{second}",
+            f"  read ahead  {self.ahead}, asked for {sum(each.ahead_used for each in both)}",
             f"  writes      {sum(each.writes for each in both)}",
             f"  failures    {sum(each.failures for each in both)}  (calls the faults ended)",
             f"  faults      {len(self.faults)}  {faults}",
@@ -81,9 +87,9 @@ class Outcome:
         return "\n".join(lines + [f"    {each}" for each in self.violations])
 
 
-def _counted(report: Report, place: Place, before: tuple[int, int]) -> Report:
-    after = place.counted()
-    report.hits, report.misses = after[0] - before[0], after[1] - before[1]
+def _counted(report: Report, place: Place, before: Counted) -> Report:
+    for name, now, then in zip(before._fields, place.counted(), before, strict=True):
+        setattr(report, name, now - then)
     return report
 
 

@@ -1,14 +1,25 @@
 """Where the L1 is: in each process under the client library, or in one proxy for all of them."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cachee
+from cachee import Snapshot
 from tests.harness.proxies import proxy
 from tests.staleness.board import FOREIGN_WRITER, MAX_STALENESS_S, WRITERS
 
 _MAX_STALENESS = f"{MAX_STALENESS_S * 1000:.0f}ms"
+
+
+class Counted(NamedTuple):
+    """Reads by where they were answered; reads sent ahead, and those of these asked for."""
+
+    hits: int = 0
+    misses: int = 0
+    ahead: int = 0
+    ahead_used: int = 0
 
 
 @dataclass(frozen=True)
@@ -16,20 +27,25 @@ class Place:
     """The port clients connect to, what was counted, and whose writes all readers see at once."""
 
     port: int
-    counted: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    counted: Callable[[], Counted] = lambda: Counted()
     shared_writers: frozenset[int] = frozenset()
     # A read through the proxy takes a hundred times one in process: with as many writes as there,
     # most reads would follow one.
     write_pause_s: float = 0.012
 
 
+def _ahead(prefetch: Mapping[str, int]) -> tuple[int, int]:
+    used = prefetch.get("used", 0) + prefetch.get("late", 0)
+    return prefetch.get("issued", 0), used
+
+
 @contextlib.contextmanager
 def in_process(upstream_port: int) -> Iterator[Place]:
     """cachee under this process's clients."""
 
-    def counted() -> tuple[int, int]:
-        now = cachee.stats()
-        return now.hits, now.misses
+    def counted() -> Counted:
+        now: Snapshot = cachee.stats()
+        return Counted(now.hits, now.misses, *_ahead(now.prefetch))
 
     cachee.install(max_staleness=_MAX_STALENESS)
     try:
@@ -48,9 +64,9 @@ def in_proxy(upstream_port: int) -> Iterator[Place]:
     upstream = f"redis://127.0.0.1:{upstream_port}"
     with proxy("--max-staleness", _MAX_STALENESS, upstream=upstream) as running:
 
-        def counted() -> tuple[int, int]:
+        def counted() -> Counted:
             now = running.stats()
-            return int(now["hits"]), int(now["misses"])
+            return Counted(int(now["hits"]), int(now["misses"]), *_ahead(now["prefetch"]))
 
         yield Place(running.port, counted, SHARED_WRITERS, PROXY_WRITE_PAUSE_S)
 
