@@ -20,6 +20,18 @@ pub struct Hot {
     pub args: Vec<u8>,
 }
 
+impl Hot {
+    pub(crate) fn new(key: &EntryKey, hits: u32) -> Self {
+        Self {
+            hits,
+            scope: key.scope(),
+            shape: key.shape(),
+            key: key.key().to_vec(),
+            args: key.args().to_vec(),
+        }
+    }
+}
+
 /// The best offered so far: a heap with the least of them on top, so that an entry which is not
 /// kept costs one comparison and no allocation.
 pub(crate) struct Hottest {
@@ -39,13 +51,7 @@ impl Hottest {
                 _ => return,
             };
         }
-        self.kept.push(Reverse(Hot {
-            hits,
-            scope: key.scope(),
-            shape: key.shape(),
-            key: key.key().to_vec(),
-            args: key.args().to_vec(),
-        }));
+        self.kept.push(Reverse(Hot::new(key, hits)));
     }
 
     /// Most hits first.

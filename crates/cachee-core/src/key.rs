@@ -30,6 +30,15 @@ impl EntryKey {
         *head == header(id) && is_equal(key, id.key) && is_equal(args, id.args)
     }
 
+    /// The same again.
+    pub(crate) fn copy(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
     /// Where its bytes are.
     pub(crate) fn address(&self) -> *const u8 {
         self.0.as_ptr()

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::bypass::Bypasses;
 use crate::key::EntryKey;
 use crate::leases::{Lease, LeaseId, Leases};
-use crate::shard::{Inserted, Shard};
+use crate::shard::{Inserted, Shard, SlotId};
 use crate::statistics::Stats;
 use crate::store::{Begin, Bypass, EntryRef, Inspected, InspectedState};
 use crate::weigh::Weigh;
@@ -131,6 +131,20 @@ impl<V: Weigh> Segment<V> {
         Some(self.leases.take(hash, id))
     }
 
+    /// The right to read an entry again that goes on being served meanwhile.
+    pub(crate) fn begin_renewal(
+        &mut self,
+        hash: u64,
+        id: &EntryRef<'_>,
+        now_ms: u64,
+    ) -> Option<LeaseId> {
+        let held = self.shard.find(hash, |key| key.matches(id))?;
+        let may = self.shard.is_live(held, now_ms)
+            && self.leases.find(hash, id).is_none()
+            && self.bypasses.reason(id.key_hash, hash, now_ms).is_none();
+        may.then(|| self.leases.take(hash, id))
+    }
+
     /// Held, waiting to be asked for, or on its way.
     pub(crate) fn is_here(&self, hash: u64, id: &EntryRef<'_>, now_ms: u64) -> bool {
         let held = self.shard.find(hash, |key| key.matches(id));
@@ -146,7 +160,7 @@ impl<V: Weigh> Segment<V> {
         deadline_ms: u64,
         now_ms: u64,
         is_ahead: bool,
-    ) -> Result<(), Option<V>> {
+    ) -> Result<Option<SlotId>, Option<V>> {
         let Some(lease) = self.leases.end(id) else {
             self.stats().voided += 1;
             return Err(Some(value));
@@ -156,18 +170,20 @@ impl<V: Weigh> Segment<V> {
         }
         let Lease { key, hash, key_hash, .. } = lease;
         let weight = weight_bytes(&key, &value);
-        // While a lease of an entry lives nothing else can have stored that entry.
-        let is_same = |_: &EntryKey| false;
+        // Only what is being renewed is here already.
+        let held = self.shard.find(hash, |other| other.is(&key)).map(|_| key.copy());
+        let is_same = |other: &EntryKey| held.as_ref().is_some_and(|held| held.is(other));
         match self.shard.insert(hash, key, value, weight, deadline_ms, &[key_hash], is_same) {
             Inserted::TooLarge => {
                 self.bypasses.too_large(hash, now_ms.saturating_add(TOO_LARGE_MS));
                 Err(None)
             }
             Inserted::Stored | Inserted::Replaced => {
-                if is_ahead && let Some(slot) = self.shard.newest(hash) {
+                let slot = self.shard.newest(hash);
+                if is_ahead && let Some(slot) = slot {
                     self.shard.hide(slot);
                 }
-                Ok(())
+                Ok(slot)
             }
         }
     }

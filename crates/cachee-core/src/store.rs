@@ -350,12 +350,23 @@ impl<V: Weigh> Store<V> {
     /// Stores a loaded value; false when the load was voided meanwhile, the value does not fit or
     /// is over already.
     pub fn publish(&self, token: Token, value: V, deadline_ms: u64, now_ms: u64) -> bool {
+        self.publish_as(token, value, deadline_ms, now_ms, false).is_some()
+    }
+
+    /// As `publish`, telling where it is.
+    pub fn publish_placed(
+        &self,
+        token: Token,
+        value: V,
+        deadline_ms: u64,
+        now_ms: u64,
+    ) -> Option<HitToken> {
         self.publish_as(token, value, deadline_ms, now_ms, false)
     }
 
     /// As `publish`, of a value nobody has asked for: no hit finds it until a `begin` has.
     pub fn publish_ahead(&self, token: Token, value: V, deadline_ms: u64, now_ms: u64) -> bool {
-        self.publish_as(token, value, deadline_ms, now_ms, true)
+        self.publish_as(token, value, deadline_ms, now_ms, true).is_some()
     }
 
     fn publish_as(
@@ -365,11 +376,29 @@ impl<V: Weigh> Store<V> {
         deadline_ms: u64,
         now_ms: u64,
         is_ahead: bool,
-    ) -> bool {
+    ) -> Option<HitToken> {
         let published = self.within(token.segment as usize, |segment| {
             segment.publish(token.lease(), value, deadline_ms, now_ms, is_ahead)
         });
-        published.is_ok()
+        let slot = published.ok().flatten()?;
+        Some(HitToken { segment: token.segment, slot })
+    }
+
+    /// The right to read an entry again that goes on being served meanwhile, until it is replaced;
+    /// none when it is not held, on its way, being written or better left out.
+    pub fn begin_renewal(&self, id: &EntryRef<'_>, now_ms: u64) -> Option<Token> {
+        let hash = self.entry_hash(id);
+        let segment = self.segment_of(id.key_hash);
+        let lease = self.within(segment, |held| held.begin_renewal(hash, id, now_ms));
+        lease.map(|(slot, generation)| Token { segment: segment as u32, slot, generation })
+    }
+
+    /// How often an entry was hit since it was stored; its name if that is at least so often. None
+    /// when it is gone.
+    pub fn lived(&self, at: HitToken, least: u32) -> Option<(u32, Option<Hot>)> {
+        let segment = self.segments[at.segment as usize].0.lock();
+        let (key, hits) = segment.shard.lived(at.slot)?;
+        Some((hits, (hits >= least).then(|| Hot::new(key, hits))))
     }
 
     /// The right to load what nobody has asked for; none when it is held, on its way, being

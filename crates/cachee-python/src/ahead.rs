@@ -30,14 +30,14 @@ pub fn config_of(
 
 /// The counters under the names of a snapshot: of all together, then of each predictor.
 pub fn counters(stats: &ForesightStats) -> Vec<(&'static str, u64)> {
-    let ForesightStats { rules, streams, refetch, bytes } = stats;
+    let ForesightStats { rules, streams, refetch, renewal, bytes } = stats;
     let of_rules = SentStats {
         issued: rules.issued,
         used: rules.used,
         late: rules.late,
         unused: rules.unused,
     };
-    let all = [of_rules, *streams, *refetch];
+    let all = [of_rules, *streams, *refetch, *renewal];
     let sum = |of: fn(&SentStats) -> u64| all.iter().map(of).sum::<u64>();
     let mut counters = vec![
         ("events", rules.events),
@@ -53,6 +53,7 @@ pub fn counters(stats: &ForesightStats) -> Vec<(&'static str, u64)> {
         ["rules_issued", "rules_used", "rules_late", "rules_unused"],
         ["streams_issued", "streams_used", "streams_late", "streams_unused"],
         ["refetch_issued", "refetch_used", "refetch_late", "refetch_unused"],
+        ["renewal_issued", "renewal_used", "renewal_late", "renewal_unused"],
     ];
     for (names, sent) in names.into_iter().zip(all) {
         counters.extend(names.into_iter().zip([sent.issued, sent.used, sent.late, sent.unused]));

@@ -42,6 +42,7 @@ enum Operation {
     Begin { id: Id, fresh: bool },
     MarkRead { nth: usize },
     BeginAhead { id: Id },
+    BeginRenewal { id: Id },
     Publish { nth: usize, ttl_ms: u64, weight_bytes: usize, is_ahead: bool },
     Abandon { nth: usize },
     TooLarge { nth: usize, ms: u64 },
@@ -66,7 +67,8 @@ impl Operation {
         match kind % 64 {
             0..16 => Self::Hit { id },
             16..28 => Self::Begin { id, fresh: c > 220 },
-            28..30 => Self::BeginAhead { id },
+            28 => Self::BeginAhead { id },
+            29 => Self::BeginRenewal { id },
             30..34 => Self::MarkRead { nth: a },
             34..44 => {
                 Self::Publish { nth: a, ttl_ms, weight_bytes: c * 4, is_ahead: kind % 64 > 40 }
@@ -201,6 +203,7 @@ impl Run {
                 }
             }
             Operation::BeginAhead { id } => self.begin_ahead(id),
+            Operation::BeginRenewal { id } => self.begin_renewal(id),
             Operation::Publish { nth, ttl_ms, weight_bytes, is_ahead } => {
                 self.publish(nth, ttl_ms, weight_bytes, is_ahead);
             }
@@ -324,6 +327,22 @@ impl Run {
                 assert!(self.now_ms < until_ms, "too large for no reason");
             }
             other => panic!("{other:?} to the first reader of {id:?}"),
+        }
+    }
+
+    fn begin_renewal(&mut self, id: Id) {
+        let is_held = self.entries.get(&id).is_some_and(|held| self.now_ms < held.deadline_ms);
+        let is_loading = self.leases.iter().any(|lease| lease.is_alive && lease.id == id);
+        match self.store.begin_renewal(&self.entry_ref(id), self.now_ms) {
+            Some(token) => {
+                assert!(is_held && !is_loading, "renewed out of nothing: {id:?}");
+                self.leases.push(Lease { token, id, is_alive: true, is_read: false });
+            }
+            None => {
+                let is_hot = self.wasted[id.key] >= WASTED_LOADS;
+                let is_bypassed = is_hot || self.too_large.contains_key(&id);
+                assert!(!is_held || is_loading || is_bypassed, "not renewed: {id:?}");
+            }
         }
     }
 

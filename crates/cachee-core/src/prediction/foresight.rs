@@ -56,6 +56,8 @@ pub struct ForesightStats {
     pub streams: SentStats,
     /// Of keys that had just changed.
     pub refetch: SentStats,
+    /// Of entries whose time was nearly over.
+    pub renewal: SentStats,
     /// What all of it takes.
     pub bytes: u64,
 }
@@ -87,6 +89,8 @@ pub struct Foresight {
     names: Names,
     sent: Sent,
     refetch_precision: f32,
+    /// Of keys that had been hit.
+    changes: u64,
     stats: ForesightStats,
     ahead: Vec<Ahead>,
 }
@@ -103,6 +107,7 @@ impl Foresight {
             names: Names::default(),
             sent: Sent::default(),
             refetch_precision: 1.0,
+            changes: 0,
             stats: ForesightStats::default(),
             ahead: Vec::new(),
             hash,
@@ -154,9 +159,11 @@ impl Foresight {
 
     /// An entry that had been hit since it was read has changed.
     pub fn changed(&mut self, id: &EntryRef<'_>, hits: u32) {
-        let is_worth_it = self.refetch_precision >= REFETCH_FLOOR
-            || self.stats.refetch.issued.is_multiple_of(REFETCH_PERIOD);
-        if hits < REFETCH_HITS || !is_worth_it || self.config.reads_an_event <= 0.0 {
+        if hits < REFETCH_HITS || self.config.reads_an_event <= 0.0 {
+            return;
+        }
+        self.changes += 1;
+        if self.refetch_precision < REFETCH_FLOOR && !self.changes.is_multiple_of(REFETCH_PERIOD) {
             return;
         }
         let mut ahead = self.rules.ahead_of(id.shape, id.key.to_vec(), id.args.to_vec());

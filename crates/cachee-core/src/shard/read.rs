@@ -59,6 +59,12 @@ impl<K, V> Shard<K, V> {
         self.candidates(hash).find(|id| id.generation == self.slab.newest())
     }
 
+    /// The key of a slot, and how often it was hit since it was stored.
+    pub(crate) fn lived(&self, id: SlotId) -> Option<(&K, u32)> {
+        let entry = self.slab.held(id)?;
+        Some((entry.key()?, entry.hits()))
+    }
+
     /// Has an entry wait until it is asked for: no hit finds it.
     pub(crate) fn hide(&mut self, id: SlotId) {
         if self.slab.held(id).is_some() {

@@ -15,10 +15,10 @@ use cachee_core::{
     REFETCH_HITS, RuleView, Store, Weigh,
 };
 
+use super::renewal::Renewals;
 use super::state::{Context, State};
 use super::{Link, LinkValue, Request};
 use crate::cacheable::decode_words;
-use crate::clock;
 use crate::config::LinkConfig;
 use crate::fields::add_fields;
 
@@ -94,13 +94,14 @@ impl State {
             foresight.set_entries(context.store.stats().entries as usize);
         }
         let step = (context.store.capacity_bytes() / STEPS_OF_MEMORY).max(1);
-        let wanted = foresight.bytes().next_multiple_of(step);
+        let queued = self.renewals.as_ref().map_or(0, Renewals::bytes);
+        let wanted = (foresight.bytes() + queued).next_multiple_of(step);
         let has = self.reserved_bytes;
         if wanted > has {
             if context.store.reserve(wanted - has) {
                 self.reserved_bytes = wanted;
             } else {
-                foresight.set_limit(has);
+                foresight.set_limit(has.saturating_sub(queued));
             }
         } else if has - wanted > step {
             context.store.give_back(has - wanted);
@@ -143,14 +144,11 @@ impl State {
         });
     }
 
-    /// Sends what was predicted since the last time.
-    pub(super) fn send_ahead<V: LinkValue>(&mut self, context: &Context<'_, V>) {
+    /// Sends what was predicted since the last time, and reads again what is about to end.
+    pub(super) fn send_ahead<V: LinkValue>(&mut self, context: &Context<'_, V>, now_ms: u64) {
         let Some(foresight) = &mut self.foresight else { return };
         let predicted = foresight.take_ahead();
-        if predicted.is_empty() {
-            return;
-        }
-        let now_ms = clock::now_ms();
+        self.renew(context, now_ms);
         for ahead in predicted {
             let is_sent = self.send_one_ahead(context, &ahead, now_ms);
             if let Some(foresight) = &mut self.foresight {
@@ -176,6 +174,12 @@ impl State {
         self.read_ahead(context, &request, *hops, now_ms)
     }
 
+    /// There is other work to do.
+    pub(super) fn is_busy(&self, config: &LinkConfig) -> bool {
+        self.pending.len() > config.max_in_flight / IN_FLIGHT_PART
+            || self.out.bytes.len() > OUT_BYTES_MAX
+    }
+
     /// Sends a read for nobody, unless its value is here, on its way, being written or there is
     /// other work to do.
     pub(super) fn read_ahead<V: LinkValue>(
@@ -185,9 +189,9 @@ impl State {
         hops: u8,
         now_ms: u64,
     ) -> bool {
-        let is_busy = self.pending.len() > context.config.max_in_flight / IN_FLIGHT_PART
-            || self.out.bytes.len() > OUT_BYTES_MAX;
-        if is_busy || self.may_submit(context.config, request.key, now_ms).is_err() {
+        if self.is_busy(context.config)
+            || self.may_submit(context.config, request.key, now_ms).is_err()
+        {
             return false;
         }
         let Some(token) = context.store.begin_ahead(&request.id(self.scope), now_ms) else {
@@ -224,7 +228,11 @@ impl<V: LinkValue> Link<V> {
         if self.is_abandoned() {
             return None;
         }
-        self.state.lock().foresight.as_ref().map(|foresight| foresight.stats())
+        let state = self.state.lock();
+        let stats = state.foresight.as_ref()?.stats();
+        let Some(renewals) = &state.renewals else { return Some(stats) };
+        let bytes = stats.bytes + renewals.bytes() as u64;
+        Some(ForesightStats { renewal: renewals.stats, bytes, ..stats })
     }
 
     /// The rules of most use, at most `count`.

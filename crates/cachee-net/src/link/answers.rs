@@ -231,11 +231,16 @@ impl State {
         let Some(flight) = self.flights.remove(&token) else { return };
         match flight.reply {
             Some(reply) if flight.may_store && flight.deadline_ms > now_ms => {
-                let value = V::from_reply(reply);
+                let (value, ends_ms) = (V::from_reply(reply), flight.deadline_ms);
                 if flight.is_ahead {
-                    context.store.publish_ahead(token, value, flight.deadline_ms, now_ms);
-                } else {
-                    context.store.publish(token, value, flight.deadline_ms, now_ms);
+                    context.store.publish_ahead(token, value, ends_ms, now_ms);
+                    return;
+                }
+                let placed = context.store.publish_placed(token, value, ends_ms, now_ms);
+                if let (Some(at), Some(renewals)) = (placed, &mut self.renewals)
+                    && ends_ms == flight.sent_ms + context.config.max_age_ms
+                {
+                    renewals.stored(at, ends_ms, flight.is_renewal);
                 }
             }
             _ if flight.may_store => context.store.abandon(token),

@@ -72,6 +72,8 @@ pub(super) struct Flight {
     pub(super) deadline_ms: u64,
     /// Nobody has asked for it.
     pub(super) is_ahead: bool,
+    /// Its entry is served meanwhile.
+    pub(super) is_renewal: bool,
     /// The reply is to be shown to the rules.
     pub(super) shown: Option<Box<Shown>>,
     /// Answers still to come.

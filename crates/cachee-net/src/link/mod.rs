@@ -17,7 +17,7 @@
 //! # Parts
 //!
 //! - `state`, `answers`: the state machine, sans I/O; the races and their arguments are there.
-//! - `ahead`: reads that nobody has asked for yet.
+//! - `ahead`: reads that nobody has asked for yet; `renewal`: entries that are about to end.
 //! - `connection`: who reads the socket, and why nothing is left unread.
 //! - `thread`: connecting, timeouts, signs of life, and reading when nobody waits.
 //! - `wait`: blocking callers.
@@ -42,6 +42,7 @@ pub(crate) mod inbound;
 #[cfg(test)]
 pub(crate) mod model;
 mod outcome;
+mod renewal;
 mod slot;
 mod state;
 mod thread;
@@ -61,7 +62,6 @@ use polling::Poller;
 use crate::clock;
 use crate::commands::CommandTable;
 use crate::config::LinkConfig;
-use ahead::foresight_for;
 use connection::Connection;
 use flight::{Completions, Waiting};
 use inbound::Inbound;
@@ -185,10 +185,9 @@ impl<V: LinkValue> Link<V> {
     /// no more descriptors or threads.
     pub fn open(config: LinkConfig, store: Arc<Store<V>>) -> std::io::Result<Arc<Self>> {
         let scope = store.new_scope();
-        let foresight = foresight_for(&config, &store);
         let link = Arc::new(Self {
             gate: Gate::new(scope),
-            state: Mutex::new(State::new(scope, config.learn_ttl, foresight)),
+            state: Mutex::new(State::new(scope, &config, &store)),
             store,
             config,
             changed: Condvar::new(),
@@ -370,7 +369,7 @@ impl<V: LinkValue> Link<V> {
     /// Writes what was submitted. Who finds a writer at work leaves it its bytes: under load one
     /// system call carries the commands of many callers.
     fn write_out<'a>(&'a self, mut state: MutexGuard<'a, State>) {
-        state.send_ahead(&self.context());
+        state.send_ahead(&self.context(), clock::now_ms());
         let wakes_thread = std::mem::take(&mut state.is_thread_idle);
         if !state.out.is_writing && !state.out.is_blocked {
             self.write_until_empty(state);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use cachee_core::{Gate, Store};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::ahead::foresight_for;
 use super::flight::{Completions, Waiting};
 use super::inbound::Inbound;
 use super::outcome::{BypassReason, Read};
@@ -36,7 +35,7 @@ impl<V: LinkValue> ModelLink<V> {
     pub(crate) fn new(config: LinkConfig, store: Arc<Store<V>>) -> Self {
         let scope = store.new_scope();
         let driven = Driven {
-            state: State::new(scope, config.learn_ttl, foresight_for(&config, &store)),
+            state: State::new(scope, &config, &store),
             inbound: Inbound::new(config.max_value_bytes),
             connections: NO_CONNECTION,
         };
@@ -84,7 +83,9 @@ impl<V: LinkValue> ModelLink<V> {
         let submit = |(request, waiter): (&Request<'_>, Waiter)| {
             state.submit(&context, request, Waiting::Call(waiter), now_ms)
         };
-        requests.iter().zip(waiters).map(submit).collect()
+        let reads = requests.iter().zip(waiters).map(submit).collect();
+        state.send_ahead(&context, now_ms);
+        reads
     }
 
     /// As if it had been predicted.
@@ -132,6 +133,7 @@ impl<V: LinkValue> ModelLink<V> {
                 }
             }
         }
+        held.state.send_ahead(&self.context(), now_ms);
         drop(held);
         tell(completions);
         if !is_sound {
@@ -158,6 +160,7 @@ impl<V: LinkValue> ModelLink<V> {
         if is_used && state.in_flight() == 0 && now_ms - state.last_sent_ms >= step_ms {
             state.ping(now_ms);
         }
+        state.send_ahead(&self.context(), now_ms);
         drop(held);
         tell(completions);
         if is_stalled {

@@ -34,10 +34,11 @@ use std::sync::Arc;
 use cachee_core::{Access, Begin, Foresight, Gate, Origin, Store, Token};
 use foldhash::fast::FixedState;
 
-use super::ahead::Shown;
+use super::ahead::{Shown, foresight_for};
 use super::connection::Connection;
 use super::flight::{Answers, Completions, Flight, Pending, Waiting};
 use super::outcome::{BypassReason, Outcome, Read};
+use super::renewal::Renewals;
 use super::ttl::TtlLearner;
 use super::{LinkStatistics, LinkStatus, LinkValue, Request};
 use crate::cacheable::{Fields, spec};
@@ -95,15 +96,14 @@ pub(super) struct State {
     /// What it has of the store's capacity.
     pub(super) reserved_bytes: usize,
     pub(super) accesses_told: u64,
+    /// What is read again before it ends; None: nothing.
+    pub(super) renewals: Option<Renewals>,
 }
 
 impl State {
-    pub(super) fn new(
-        scope: u32,
-        learn_ttl: bool,
-        foresight: Option<(Box<Foresight>, usize)>,
-    ) -> Self {
-        let (foresight, reserved_bytes) = foresight.unzip();
+    pub(super) fn new<V: LinkValue>(scope: u32, config: &LinkConfig, store: &Store<V>) -> Self {
+        let (foresight, reserved_bytes) = foresight_for(config, store).unzip();
+        let renewals = Renewals::new(config, store.capacity_bytes());
         Self {
             status: LinkStatus::Connecting,
             connection: None,
@@ -119,10 +119,11 @@ impl State {
             barrier: 0,
             pending: VecDeque::new(),
             flights: HashMap::default(),
-            learner: TtlLearner::new(learn_ttl),
+            learner: TtlLearner::new(config.learn_ttl),
             foresight,
             reserved_bytes: reserved_bytes.unwrap_or(0),
             accesses_told: 0,
+            renewals,
         }
     }
 
@@ -262,6 +263,7 @@ impl State {
             reply: None,
             deadline_ms: now_ms + life_ms.min(config.max_age_ms),
             is_ahead: false,
+            is_renewal: false,
             shown: None,
             answers_left: 1,
             asks_again: false,

@@ -8,7 +8,7 @@ use cachee_core::Store;
 use parking_lot::Mutex;
 
 use super::mutation::Mutation;
-use crate::config::{Endpoint, LinkConfig};
+use crate::config::{AheadConfig, Endpoint, LinkConfig};
 use crate::link::model::ModelLink;
 use crate::link::{Outcome, Read, Request, Waiter};
 use crate::proxy::host::{Feed, Host, Identity, Ticket};
@@ -56,13 +56,15 @@ impl ModelHost {
     pub(super) fn new(
         store: Arc<Store<Reply>>,
         staleness_ms: u64,
+        max_age_ms: u64,
         mutation: Option<Mutation>,
     ) -> Self {
         let config = LinkConfig {
             max_staleness_ms: staleness_ms,
             reply_timeout_ms: staleness_ms / 2,
-            max_age_ms: 5_000,
+            max_age_ms,
             max_value_bytes: 64 << 10,
+            ahead: Some(AheadConfig { reads_a_miss: 1.0, admission: Arc::default() }),
             ..LinkConfig::new(Endpoint::Unix { path: "/model".into() })
         };
         let (clock, ends) = (Arc::default(), Arc::default());

@@ -47,6 +47,7 @@ fn clients_are_told_what_the_server_would_have_told_them() {
                 total.reads += tally.reads;
                 total.commands += tally.commands;
                 total.ahead += tally.ahead;
+                total.renewed += tally.renewed;
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -57,6 +58,8 @@ fn clients_are_told_what_the_server_would_have_told_them() {
     let (commands, ahead) = (sum(|tally| tally.commands), sum(|tally| tally.ahead));
     println!("{seeds} seeds, {commands} commands, {hits} hits of {reads}, {ahead} read ahead");
     assert!(ahead > seeds / 2, "only {ahead} reads ahead were asked for");
+    let renewed = sum(|tally| tally.renewed);
+    assert!(renewed > seeds / 20, "only {renewed} entries were renewed");
     assert!(hits * 10 > reads * 3, "only {hits} hits of {reads} reads: nothing was tested");
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Tally {
     pub(super) commands: u64,
     /// Values that were asked for once they had been read ahead.
     pub(super) ahead: u64,
+    /// Entries that were read again before they ended.
+    pub(super) renewed: u64,
 }
 
 pub(super) struct World {
@@ -92,13 +94,15 @@ impl World {
         let knows_commands = random.below(20) > 0;
         let is_hard = random.below(8) == 0;
         let capacity_bytes = if random.below(10) == 0 { 4 << 10 } else { 1 << 20 };
+        // In a few lives are short enough to be renewed.
+        let max_age_ms = if random.below(4) == 0 { 300 } else { 5_000 };
         let store = Store::new(StoreConfig { capacity_bytes, shards: 1, seed });
         let preamble = usize::from(is_login) + usize::from(db != 0);
         let mut world = Self {
             random,
             now_ms: 1_000,
             server: Server::new(preamble, mutation),
-            host: ModelHost::new(Arc::new(store), STALENESS_MS, mutation),
+            host: ModelHost::new(Arc::new(store), STALENESS_MS, max_age_ms, mutation),
             links: HashMap::new(),
             clients: Vec::new(),
             serial: 0,
@@ -152,8 +156,9 @@ impl World {
         let reads = hits + misses + counters.bypassed.get();
         let is_on = self.mode == Mode::On && self.knows_commands;
         let commands = counters.commands.get();
-        let ahead = self.host.store.stats().ahead_used;
-        let counted = Tally { hits, reads, commands, ahead };
+        let stats = self.host.store.stats();
+        let (ahead, renewed) = (stats.ahead_used, stats.replaced);
+        let counted = Tally { hits, reads, commands, ahead, renewed };
         if is_on { counted } else { Tally { hits: 0, reads: 0, ..counted } }
     }
 
