@@ -106,6 +106,33 @@ def test_tasks_are_told_apart(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("sessions")
+def test_a_batch_of_which_some_was_loaded_ahead_is_one_read(server: Server) -> None:
+    """What is here, what is on its way and what is missing come together in one answer."""
+
+    async def one(client: Any, number: int) -> None:
+        await client.get(session_of(number))
+        await asyncio.sleep(0.002)  # some of it arrives
+        keys = [f"{kind}:{user_of(number)}" for kind in KINDS]
+        answer = await client.mget([*keys, f"other{number}z{number}"])
+        assert answer == [*[f"{kind} of {number}".encode() for kind in KINDS], None]
+
+    async def all_requests() -> None:
+        client = redis.asyncio.Redis(port=server.port)
+        for _ in range(100):
+            await client.get("warm-up")
+        for number in range(USERS):
+            await one(client, number)
+        await client.aclose()
+
+    with installed():
+        spy = Spy(server, "mget")
+        asyncio.run(all_requests())
+        assert sent_ahead()["rules_issued"] > USERS
+        assert cachee.stats().bypasses.get("contended", 0) == 0
+        assert spy.asked == 0, "no batch was sent as a whole"
+
+
+@pytest.mark.usefixtures("sessions")
 @pytest.mark.parametrize("mode", [{"prefetch": "observe"}, {"mode": "observe"}])
 def test_who_only_observes_sends_nothing_and_knows_the_rules(
     server: Server, mode: dict[str, str]

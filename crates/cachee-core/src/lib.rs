@@ -59,7 +59,7 @@ pub use hash::KeyedHash;
 pub use hottest::Hot;
 pub use prediction::{
     Access, Ahead, Fields, Foresight, ForesightConfig, ForesightStats, Origin, PredictionStats,
-    Predictor, REFETCH_HITS, RuleStats, RuleView, SentStats,
+    Predictor, REFETCH_HITS, RuleStats, RuleView, SentStats, Target,
 };
 pub use shard::{Inserted, Shard, SlotId};
 pub use statistics::Stats;

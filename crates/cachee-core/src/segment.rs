@@ -20,7 +20,7 @@ const TOO_LARGE_MS: u64 = 10_000;
 /// What a segment answers to a miss; the store adds which segment it was.
 pub(crate) enum Started {
     Present,
-    Revealed,
+    Ahead,
     Lease(LeaseId),
     Join(LeaseId),
     Bypass(Bypass),
@@ -30,7 +30,7 @@ impl Started {
     pub(crate) fn begin(self, token: impl Fn(LeaseId) -> crate::store::Token) -> Begin {
         match self {
             Started::Present => Begin::Present,
-            Started::Revealed => Begin::Revealed,
+            Started::Ahead => Begin::Ahead,
             Started::Lease(id) => Begin::Lease(token(id)),
             Started::Join(id) => Begin::Join(token(id)),
             Started::Bypass(reason) => Begin::Bypass(reason),
@@ -89,8 +89,8 @@ impl<V: Weigh> Segment<V> {
         if let Some(slot) = self.shard.find(hash, |key| key.matches(id)) {
             let is_live = self.shard.is_live(slot, now_ms);
             if is_live && !fresh {
-                let was_ahead = self.shard.reveal(slot);
-                return if was_ahead { Started::Revealed } else { Started::Present };
+                let is_ahead = self.shard.is_ahead(slot);
+                return if is_ahead { Started::Ahead } else { Started::Present };
             }
             if is_live {
                 self.shard.remove_slot(slot);
@@ -129,6 +129,12 @@ impl<V: Weigh> Segment<V> {
             self.shard.expire_slot(slot, now_ms);
         }
         Some(self.leases.take(hash, id))
+    }
+
+    /// An entry that was loaded ahead is asked for; false when it is gone, or was asked for before.
+    pub(crate) fn reveal(&mut self, hash: u64, id: &EntryRef<'_>) -> bool {
+        let held = self.shard.find(hash, |key| key.matches(id));
+        held.is_some_and(|slot| self.shard.reveal(slot))
     }
 
     /// The right to read an entry again that goes on being served meanwhile.

@@ -225,6 +225,11 @@ impl<K, V> Slab<K, V> {
         (entry.generation == id.generation && entry.pair.is_some()).then_some(entry)
     }
 
+    /// Entries that nobody has asked for.
+    pub(crate) fn waiting(&self) -> usize {
+        self.hot.iter().filter(|entry| entry.pair.is_some() && entry.is_ahead()).count()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.hot.len() - self.free_len
     }

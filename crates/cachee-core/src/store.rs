@@ -96,8 +96,8 @@ pub struct HitToken {
 pub enum Begin {
     /// An entry is there after all: look again.
     Present,
-    /// The same, and it was loaded ahead: nobody has asked for it before.
-    Revealed,
+    /// An entry is there that was loaded ahead: `reveal` it, then look again.
+    Ahead,
     /// Load, then `publish` or `abandon`.
     Lease(Token),
     /// Someone else is loading: wait for that load.
@@ -342,6 +342,13 @@ impl<V: Weigh> Store<V> {
         started.begin(|(slot, generation)| Token { segment, slot, generation })
     }
 
+    /// Somebody asks for an entry that was loaded ahead: from now on hits find it. False when it is
+    /// gone, or was asked for before.
+    pub fn reveal(&self, id: &EntryRef<'_>) -> bool {
+        let hash = self.entry_hash(id);
+        self.within(self.segment_of(id.key_hash), |segment| segment.reveal(hash, id))
+    }
+
     /// The reply of the read itself was parsed; later pushes for the key void the load.
     pub fn mark_read(&self, token: Token) {
         self.within(token.segment as usize, |segment| segment.leases.mark_read(token.lease()));
@@ -364,7 +371,7 @@ impl<V: Weigh> Store<V> {
         self.publish_as(token, value, deadline_ms, now_ms, false)
     }
 
-    /// As `publish`, of a value nobody has asked for: no hit finds it until a `begin` has.
+    /// As `publish`, of a value nobody has asked for: no hit finds it until it is revealed.
     pub fn publish_ahead(&self, token: Token, value: V, deadline_ms: u64, now_ms: u64) -> bool {
         self.publish_as(token, value, deadline_ms, now_ms, true).is_some()
     }

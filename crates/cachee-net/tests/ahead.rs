@@ -328,7 +328,11 @@ fn a_change_while_it_is_asked_for_again_is_not_missed() {
 fn answer_all(mut session: Session) {
     std::thread::spawn(move || {
         while let Some(command) = session.try_command() {
-            session.try_send(if command[0] == "GET" { "$1\r\nv\r\n" } else { ":-1\r\n" });
+            session.try_send(match &*command[0] {
+                "GET" => "$1\r\nv\r\n",
+                "PING" => "+PONG\r\n",
+                _ => ":-1\r\n",
+            });
         }
     });
 }
@@ -374,4 +378,74 @@ fn what_is_learned_in_is_taken_out_of_the_capacity_and_given_back() {
         assert!(std::time::Instant::now() < deadline, "the link's own is back");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn what_was_hit_is_read_again_before_it_ends_and_served_meanwhile() {
+    let (client, session, _server) = Client::connected(|config| {
+        with_prefetch(config);
+        config.max_staleness_ms = 150;
+        config.max_age_ms = 600;
+    });
+    answer_all(session);
+    for key in ["hot", "cold"] {
+        let reply = client.submit(&format!("GET {key}"));
+        assert_eq!(reply_of(&reply), bulk("v"));
+    }
+    let renewed = || client.link.ahead_stats().unwrap().renewal;
+    client.until("it is stored", || client.stored("GET hot").is_some());
+    client.until("it has been renewed three times", || {
+        if client.hit("GET hot").is_none() {
+            // This machine was too busy to come by in time.
+            client.start("GET hot");
+        }
+        renewed().used >= 2
+    });
+    assert!(renewed().issued >= 3 && renewed().unused == 0, "{:?}", renewed());
+    assert!(client.store.stats().replaced >= 2);
+    assert_eq!(client.stored("GET cold"), None, "nobody asked for it");
+}
+
+#[test]
+fn what_may_not_be_kept_is_not_sent_for_long() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    // The user may read the key and not ask how long it lives.
+    std::thread::spawn(move || {
+        while let Some(command) = session.try_command() {
+            let user = command[1].strip_prefix("session:");
+            let reply = match (&*command[0], user) {
+                ("GET", Some(name)) => bulk(&value_of(name.trim_end_matches('a').parse().unwrap())),
+                ("GET", None) => bulk("rights"),
+                (_, Some(_)) => ":-1\r\n".to_owned(),
+                (_, None) => "-NOPERM no\r\n".to_owned(),
+            };
+            session.try_send(&reply);
+        }
+    });
+    for round in 100..300 {
+        for key in [session_of(round), format!("perm:{}", user_of(round))] {
+            if let (Read::Submitted, reply) = client.start(&format!("GET {key}")) {
+                outcome(&reply);
+            }
+        }
+    }
+    let stats = client.link.ahead_stats().unwrap().rules;
+    assert!((1..60).contains(&stats.issued), "{stats:?}");
+}
+
+#[test]
+fn behind_a_barrier_nothing_counts_as_found() {
+    let (client, mut session, _server) = connected();
+    learn(&client, &mut session);
+    let key = predicted(&client, &mut session, 99);
+    session.send(&format!("{}:-1\r\n", bulk("old")));
+    arrived(&client, &key);
+    client.link.barrier();
+    let reply = client.submit(&format!("GET {key}"));
+    session.answer_get(&key, "new", -1);
+    assert_eq!(reply_of(&reply), bulk("new"));
+    let (store, rules) = (client.store.stats(), client.link.ahead_stats().unwrap().rules);
+    assert_eq!((store.ahead_used, store.ahead_unused), (0, 1));
+    assert_eq!((rules.issued, rules.used, rules.unused), (1, 0, 1));
 }

@@ -566,7 +566,19 @@ impl Binding {
         for (nth, read) in reads.into_iter().enumerate() {
             let ending = match read {
                 cachee_net::Read::Submitted => continue,
-                cachee_net::Read::Present => Ending::Present,
+                cachee_net::Read::Present => {
+                    let prepared = &prepared[batch.missing[nth]];
+                    // SAFETY: the GIL is held.
+                    let reply = unsafe { self.core.look(&prepared.read, &prepared.args) };
+                    if reply.is_null() {
+                        // SAFETY: the GIL is held. Whatever it was, the client asks for itself.
+                        unsafe { ffi::PyErr_Clear() };
+                        Ending::Gone
+                    } else {
+                        // SAFETY: an owned reference.
+                        Ending::Found(unsafe { Kept::new(reply) })
+                    }
+                }
                 cachee_net::Read::Bypass(reason) => Ending::Bypass(reason),
             };
             batch.end(nth, ending);

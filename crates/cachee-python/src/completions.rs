@@ -23,8 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub enum Ending {
     /// With a reply.
     Reply(Arc<[u8]>),
-    /// An entry has appeared meanwhile.
-    Present,
+    /// An entry has appeared meanwhile, and here is its reply.
+    Found(Kept),
+    /// An entry has appeared meanwhile, and was gone again.
+    Gone,
     /// The client shall ask for itself.
     Bypass(BypassReason),
 }
@@ -113,8 +115,8 @@ impl Batch {
                 self.core.note(reason.as_str());
                 ptr::null_mut()
             }
-            // The entry that appeared is found when the client asks again.
-            Some(Ending::Present) | None => {
+            Some(Ending::Found(reply)) => reply.into_ptr(),
+            Some(Ending::Gone) | None => {
                 self.core.note("contended");
                 ptr::null_mut()
             }
@@ -158,7 +160,7 @@ impl Completions {
         Box::new(move |outcome| {
             let ending = match outcome {
                 Outcome::Reply(frame) => Ending::Reply(frame),
-                Outcome::Present => Ending::Present,
+                Outcome::Present => Ending::Gone,
                 Outcome::Bypass(reason) => Ending::Bypass(reason),
             };
             if batch.end(nth, ending) {

@@ -300,8 +300,12 @@ impl Run {
         }
         if is_held && !fresh {
             let held = self.entries.get_mut(&id).expect("held");
-            let was_ahead = std::mem::take(&mut held.is_ahead);
-            assert_eq!(begun, if was_ahead { Begin::Revealed } else { Begin::Present });
+            assert_eq!(begun, if held.is_ahead { Begin::Ahead } else { Begin::Present });
+            // Who is behind a barrier does not take it.
+            if id.args > 0 {
+                let was_ahead = std::mem::take(&mut held.is_ahead);
+                assert_eq!(self.store.reveal(&self.entry_ref(id)), was_ahead);
+            }
             return;
         }
         if is_held {

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::FixedState;
 
 use super::names::Names;
-use super::rules::{Ahead, Fields, Origin, RuleStats, RuleView, Rules, RulesConfig};
+use super::rules::{Ahead, Fields, Origin, RuleStats, RuleView, Rules, RulesConfig, Target};
 use super::{Access, Predictor};
 use crate::hash::KeyedHash;
 use crate::store::EntryRef;
@@ -23,9 +23,11 @@ const NAMED: u64 = 1 << 63;
 pub const REFETCH_HITS: u32 = 2;
 /// Of those asked for again, so many have to be asked for by the application; of the last so many.
 const REFETCH_FLOOR: f32 = 0.3;
-const REFETCH_WEIGHT: f32 = 1.0 / 64.0;
+/// The same of what the streams have sent: right they may be, and nothing of it left.
+const STREAMS_FLOOR: f32 = 0.2;
+const WEIGHT: f32 = 1.0 / 64.0;
 /// Too few are asked for: one in so many is sent all the same, to see whether that changes.
-const REFETCH_PERIOD: u64 = 16;
+const PERIOD: u64 = 16;
 
 /// Who has sent a read ahead, other than a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,8 @@ pub struct Foresight {
     names: Names,
     sent: Sent,
     refetch_precision: f32,
+    streams_precision: f32,
+    stream_events: u64,
     /// Of keys that had been hit.
     changes: u64,
     stats: ForesightStats,
@@ -107,6 +111,8 @@ impl Foresight {
             names: Names::default(),
             sent: Sent::default(),
             refetch_precision: 1.0,
+            streams_precision: 1.0,
+            stream_events: 0,
             changes: 0,
             stats: ForesightStats::default(),
             ahead: Vec::new(),
@@ -137,7 +143,10 @@ impl Foresight {
             // What has no name any more cannot be asked for.
             name_of(code).is_none_or(|ahead| is_here(&ahead.id(0)))
         });
-        if self.config.reads_an_event > 0.0 {
+        self.stream_events += u64::from(!predicted.is_empty());
+        let is_worth_it =
+            self.streams_precision >= STREAMS_FLOOR || self.stream_events.is_multiple_of(PERIOD);
+        if self.config.reads_an_event > 0.0 && is_worth_it {
             self.ahead.extend(predicted.iter().filter_map(|&code| name_of(code)));
         }
         self.streams.set_names_bytes(self.names.bytes());
@@ -163,12 +172,17 @@ impl Foresight {
             return;
         }
         self.changes += 1;
-        if self.refetch_precision < REFETCH_FLOOR && !self.changes.is_multiple_of(REFETCH_PERIOD) {
+        if self.refetch_precision < REFETCH_FLOOR && !self.changes.is_multiple_of(PERIOD) {
             return;
         }
         let mut ahead = self.rules.ahead_of(id.shape, id.key.to_vec(), id.args.to_vec());
         ahead.hops = REFETCH;
         self.ahead.push(ahead);
+    }
+
+    /// What was sent ahead and asked for meanwhile has come and is kept; or it was not kept.
+    pub fn arrived(&mut self, target: Target, is_kept: bool) {
+        self.rules.arrived(target, is_kept);
     }
 
     /// What to send ahead since the last call.
@@ -183,8 +197,7 @@ impl Foresight {
         let sender = match ahead.hops {
             STREAMS => Sender::Streams,
             REFETCH => Sender::Refetch,
-            _ if is_sent => return,
-            _ => return self.rules.not_sent(ahead),
+            _ => return self.rules.was_sent(ahead, is_sent),
         };
         if !is_sent {
             return;
@@ -219,10 +232,11 @@ impl Foresight {
                 false
             }
         };
-        if sender == Sender::Refetch {
-            let outcome = if is_right { 1.0 } else { 0.0 };
-            self.refetch_precision += REFETCH_WEIGHT * (outcome - self.refetch_precision);
-        }
+        let precision = match sender {
+            Sender::Streams => &mut self.streams_precision,
+            Sender::Refetch => &mut self.refetch_precision,
+        };
+        *precision += WEIGHT * (if is_right { 1.0 } else { 0.0 } - *precision);
     }
 
     fn counted(&mut self, sender: Sender) -> &mut SentStats {
@@ -276,7 +290,7 @@ fn name_of(code: u64, names: &Names, rules: &Rules, hash: &KeyedHash) -> Option<
     };
     let key_hash = hash.bytes(&key);
     let code = hash.entry(key_hash, 0, shape, &args);
-    Some(Ahead { shape, key, args, key_hash, hops: STREAMS, code })
+    Some(Ahead { shape, key, args, key_hash, hops: STREAMS, target: None, code })
 }
 
 #[cfg(test)]

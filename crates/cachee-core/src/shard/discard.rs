@@ -86,6 +86,7 @@ impl<K, V> Shard<K, V> {
     /// Drops every entry and gives the memory of the structures back.
     pub fn clear(&mut self) {
         self.stats.removed += self.slab.len() as u64;
+        self.stats.ahead_unused += self.slab.waiting() as u64;
         self.dropped.extend(self.slab.drain());
         self.index = Index::new();
         self.policy = Policy::new();

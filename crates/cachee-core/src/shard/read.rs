@@ -72,6 +72,11 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    /// It waits to be asked for.
+    pub(crate) fn is_ahead(&self, id: SlotId) -> bool {
+        self.slab.held(id).is_some_and(|entry| entry.is_ahead())
+    }
+
     /// Somebody asks for an entry; true when it was waiting for that.
     pub(crate) fn reveal(&mut self, id: SlotId) -> bool {
         let was_ahead = self.slab.held(id).is_some_and(|entry| entry.is_ahead());

@@ -12,7 +12,7 @@
 
 use cachee_core::{
     Access, Ahead, EntryRef, Fields, Foresight, ForesightConfig, ForesightStats, Origin,
-    REFETCH_HITS, RuleView, Store, Weigh,
+    REFETCH_HITS, RuleView, Store, Target, Weigh,
 };
 
 use super::renewal::Renewals;
@@ -163,7 +163,7 @@ impl State {
         ahead: &Ahead,
         now_ms: u64,
     ) -> bool {
-        let Ahead { shape, key, args, key_hash, hops, .. } = ahead;
+        let Ahead { shape, key, args, key_hash, hops, target, .. } = ahead;
         let config = context.config.ahead.as_ref();
         let is_admitted = config.is_some_and(|config| config.admission.admits(key));
         let Some(command) = decode_words(*shape, key, args).filter(|_| is_admitted) else {
@@ -171,7 +171,7 @@ impl State {
         };
         let (shape, key_hash) = (*shape, *key_hash);
         let request = Request { shape, key, key_hash, args, command: &command, flow: None };
-        self.read_ahead(context, &request, *hops, now_ms)
+        self.read_ahead(context, &request, *hops, *target, now_ms)
     }
 
     /// There is other work to do.
@@ -187,6 +187,7 @@ impl State {
         context: &Context<'_, V>,
         request: &Request<'_>,
         hops: u8,
+        target: Option<Target>,
         now_ms: u64,
     ) -> bool {
         if self.is_busy(context.config)
@@ -200,6 +201,7 @@ impl State {
         let shown = Shown::new(request, Origin::Ahead(hops));
         let flight = self.launch(context, request, token, None, now_ms);
         flight.is_ahead = true;
+        flight.target = target;
         flight.shown = Some(shown);
         true
     }

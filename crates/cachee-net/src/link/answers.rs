@@ -229,6 +229,12 @@ impl State {
             completions.extend(ends.map(|end| (end, Outcome::Reply(reply.clone()))));
         }
         let Some(flight) = self.flights.remove(&token) else { return };
+        if let (Some(target), Some(foresight)) = (flight.target, &mut self.foresight) {
+            let is_kept = flight.reply.is_some() && flight.deadline_ms > now_ms;
+            if !flight.is_ahead || !is_kept {
+                foresight.arrived(target, is_kept);
+            }
+        }
         match flight.reply {
             Some(reply) if flight.may_store && flight.deadline_ms > now_ms => {
                 let (value, ends_ms) = (V::from_reply(reply), flight.deadline_ms);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cachee_core::Token;
+use cachee_core::{Target, Token};
 
 use super::Waiter;
 use super::ahead::Shown;
@@ -72,6 +72,8 @@ pub(super) struct Flight {
     pub(super) deadline_ms: u64,
     /// Nobody has asked for it.
     pub(super) is_ahead: bool,
+    /// The rule's target that it was sent for.
+    pub(super) target: Option<Target>,
     /// Its entry is served meanwhile.
     pub(super) is_renewal: bool,
     /// The reply is to be shown to the rules.

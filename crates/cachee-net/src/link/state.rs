@@ -178,7 +178,7 @@ impl State {
                 }
                 _ => begin = context.store.begin(&id, now_ms, true),
             }
-        } else if matches!(begin, Begin::Present | Begin::Revealed) && !is_open {
+        } else if matches!(begin, Begin::Present | Begin::Ahead) && !is_open {
             begin = context.store.begin(&id, now_ms, true);
         }
         match begin {
@@ -192,8 +192,10 @@ impl State {
                 Ok(Read::Submitted)
             }
             Begin::Present => Ok(Read::Present),
-            Begin::Revealed => {
-                self.told(context, request, Access::Prefetched, now_ms);
+            Begin::Ahead => {
+                if context.store.reveal(&id) {
+                    self.told(context, request, Access::Prefetched, now_ms);
+                }
                 Ok(Read::Present)
             }
             // A fresh begin does not join.
@@ -264,6 +266,7 @@ impl State {
             deadline_ms: now_ms + life_ms.min(config.max_age_ms),
             is_ahead: false,
             is_renewal: false,
+            target: None,
             shown: None,
             answers_left: 1,
             asks_again: false,

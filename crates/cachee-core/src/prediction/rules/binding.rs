@@ -9,6 +9,9 @@ use super::table::Ref;
 /// Keys that one rule makes of one value.
 const FAN_OUT_MAX: usize = 16;
 
+/// A longer text is not what a key always has.
+const CONSTANT_BYTES_MAX: usize = 32;
+
 /// Where the text of a hole comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Binding {
@@ -70,7 +73,11 @@ impl<'a> Wanted<'a> {
                 binding.unwrap_or_else(|| Binding::Constant(text.into()))
             })
             .collect();
-        is_bound.then_some((past.template, bindings))
+        let is_short = |binding: &Binding| match binding {
+            Binding::Constant(text) => text.len() <= CONSTANT_BYTES_MAX,
+            _ => true,
+        };
+        (is_bound && bindings.iter().all(is_short)).then_some((past.template, bindings))
     }
 }
 

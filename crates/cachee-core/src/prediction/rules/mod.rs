@@ -52,9 +52,9 @@ use crate::store::EntryRef;
 use binding::{Binding, Wanted, fillings, number_of};
 pub use fields::Fields;
 use past::Pasts;
-use rule::{HOPELESS_PERIOD, Rule, TRIALS_MIN};
+use rule::{FLOOR, HOPELESS_PERIOD, Rule, TRIALS_MIN};
 use table::{Ref, Table};
-use templates::Templates;
+use templates::{Drawn, Recognised, Templates};
 use trials::{Trial, Trials};
 pub use view::{RuleStats, RuleView};
 
@@ -77,7 +77,7 @@ const AROUND_PERIOD: u64 = 8;
 /// Reads ahead that may be on trial for nothing at a time.
 const TOKENS_MAX: f64 = 64.0;
 /// Names of fields kept for people.
-const NAMES_MAX: usize = 2048;
+const NAMES_MAX: usize = 1024;
 /// What all tables take when they are full.
 const FULL_BYTES: usize = 1 << 20;
 
@@ -94,8 +94,14 @@ pub struct Ahead {
     pub key_hash: u64,
     /// Values loaded ahead that led here.
     pub hops: u8,
+    /// What it was predicted as; None: by no rule.
+    pub target: Option<Target>,
     pub(super) code: u64,
 }
+
+/// The template of a key that a rule leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target(Ref);
 
 impl Ahead {
     /// The entry, of a scope.
@@ -136,6 +142,7 @@ pub(super) struct Rules {
     pasts: Pasts,
     trials: Trials,
     names: HashMap<u32, Box<str>, FixedState>,
+    names_max: usize,
     tokens: f64,
     stats: RuleStats,
     ahead: Vec<Ahead>,
@@ -153,6 +160,7 @@ impl Rules {
             trials: Trials::new(limit(1024)),
             hash,
             names: HashMap::default(),
+            names_max: limit(NAMES_MAX),
             tokens: TOKENS_MAX,
             stats: RuleStats::default(),
             ahead: Vec::new(),
@@ -174,12 +182,11 @@ impl Rules {
         let code = self.code(id);
         let trial = self.trials.take(code);
         let is_explained = trial.as_ref().is_some_and(|trial| self.has_trusted(trial));
-        let fields = trial.map(|trial| self.came_true(trial, access)).unwrap_or_default();
-        let Some(found) = self.templates.recognise(id, self.stats.events) else {
-            return Asked::default();
-        };
-        if let Some(evicted) = found.evicted {
-            evicted.rules.into_iter().for_each(|rule| drop(self.rules.remove(rule)));
+        let was_issued = trial.as_ref().is_some_and(|trial| trial.is_issued);
+        let fields = trial.map(|trial| self.came_true(trial, access, now_ms)).unwrap_or_default();
+        let Some(found) = self.recognise(id) else { return Asked::default() };
+        if was_issued && access != Access::Late {
+            self.was_of_use(found.template, access == Access::Prefetched);
         }
         if access == Access::Miss && !is_explained {
             self.learn(code, found.template, &found.holes, flow, now_ms);
@@ -187,7 +194,8 @@ impl Rules {
         if let Some(template) = self.templates.get_mut(found.template)
             && template.seen.is_multiple_of(DRAW_PERIOD)
         {
-            template.drawn = Some(code);
+            let (key, args) = (id.key.into(), id.args.into());
+            template.drawn = Some(Drawn { code, key, args, key_hash: id.key_hash });
         }
         let holes = found.holes.iter().enumerate();
         let holes = holes.map(|(number, text)| (number as u32, self.text_hash(text)));
@@ -221,7 +229,7 @@ impl Rules {
     pub(super) fn ahead_of(&self, shape: u32, key: Vec<u8>, args: Vec<u8>) -> Ahead {
         let key_hash = self.hash.bytes(&key);
         let code = self.hash.entry(key_hash, 0, shape, &args);
-        Ahead { shape, key, args, key_hash, hops: 0, code }
+        Ahead { shape, key, args, key_hash, hops: 0, target: None, code }
     }
 
     /// The value of a read that was asked for in this flow, or of one that was sent ahead after so
@@ -241,7 +249,7 @@ impl Rules {
         let hashes: Vec<(u32, u32)> =
             fields.iter().map(|field| (field.label, self.text_hash(field.text))).collect();
         for field in fields.iter() {
-            if self.names.len() < NAMES_MAX {
+            if self.names.len() < self.names_max {
                 self.names.entry(field.label).or_insert_with(|| field.name.into());
             }
         }
@@ -257,7 +265,7 @@ impl Rules {
                 hops
             }
         };
-        let Some(found) = self.templates.recognise(id, self.stats.events) else { return };
+        let Some(found) = self.recognise(id) else { return };
         if hops < HOPS_MAX {
             self.fire(found.template, &found.holes, fields, hops, now_ms, is_here);
         }
@@ -268,15 +276,43 @@ impl Rules {
         std::mem::take(&mut self.ahead)
     }
 
-    /// It was not sent after all.
-    pub(super) fn not_sent(&mut self, ahead: &Ahead) {
-        self.stats.issued -= 1;
-        if let Some(trial) = self.trials.get_mut(ahead.code) {
-            trial.is_issued = false;
-            if let Some(rule) = trial.rules.first().and_then(|&rule| self.rules.get_mut(rule)) {
-                rule.issued = rule.issued.saturating_sub(1);
-            }
+    /// It was sent, or was not after all.
+    pub(super) fn was_sent(&mut self, ahead: &Ahead, is_sent: bool) {
+        if !is_sent {
+            self.tokens = (self.tokens + 1.0).min(TOKENS_MAX);
         }
+        self.stats.issued += u64::from(is_sent);
+        let trial = self.trials.get_mut(ahead.code);
+        if !is_sent {
+            trial.into_iter().for_each(|trial| trial.is_claimed = false);
+            return;
+        }
+        let Some(trial) = trial else { return };
+        trial.is_issued = true;
+        if let Some(rule) = trial.rules.first().and_then(|&(rule, _)| self.rules.get_mut(rule)) {
+            rule.issued += 1;
+        }
+    }
+
+    /// What was sent ahead and asked for meanwhile has come and is kept; or it was not kept.
+    pub(super) fn arrived(&mut self, target: Target, is_kept: bool) {
+        self.was_of_use(target.0, is_kept);
+    }
+
+    fn was_of_use(&mut self, template: Ref, is_so: bool) {
+        if let Some(template) = self.templates.get_mut(template)
+            && let Some(sample) = template.of_use.begin(0)
+        {
+            template.of_use.ended(sample, is_so, 0);
+        }
+    }
+
+    fn recognise<'a>(&mut self, id: &EntryRef<'a>) -> Option<Recognised<'a>> {
+        let found = self.templates.recognise(id, self.stats.events);
+        for orphan in self.templates.orphans.drain(..) {
+            self.rules.remove(orphan);
+        }
+        found
     }
 
     pub(super) fn code(&self, id: &EntryRef<'_>) -> u64 {
@@ -288,7 +324,7 @@ impl Rules {
     }
 
     fn has_trusted(&self, trial: &Trial) -> bool {
-        trial.rules.iter().any(|&rule| self.rules.get(rule).is_some_and(Rule::is_trusted))
+        trial.rules.iter().any(|&(rule, _)| self.rules.get(rule).is_some_and(Rule::is_trusted))
     }
 
     fn wants_value(&self, template: Ref) -> bool {
@@ -300,17 +336,20 @@ impl Rules {
     }
 
     /// The merit is that of all rules that said so; what was sent is counted to the first of them.
-    fn came_true(&mut self, trial: Trial, access: Access) -> Vec<(u32, u32)> {
-        for &rule in &trial.rules {
-            if let Some(rule) = self.rules.get_mut(rule) {
-                rule.precision.came_true();
+    fn came_true(&mut self, trial: Trial, access: Access, now_ms: u64) -> Vec<(u32, u32)> {
+        let took_ms = now_ms.saturating_sub(trial.at_ms);
+        for &(rule, sample) in &trial.rules {
+            if let (Some(rule), Some(sample)) = (self.rules.get_mut(rule), sample) {
+                rule.precision.ended(sample, true, took_ms);
             }
         }
-        if let Some(template) = trial.drawn_of.and_then(|of| self.templates.get_mut(of)) {
-            template.by_chance.came_true();
+        if let Some((of, Some(sample))) = trial.drawn_of
+            && let Some(template) = self.templates.get_mut(of)
+        {
+            template.by_chance.ended(sample, true, took_ms);
         }
         if trial.is_issued {
-            let sender = trial.rules.first().and_then(|&rule| self.rules.get_mut(rule));
+            let sender = trial.rules.first().and_then(|&(rule, _)| self.rules.get_mut(rule));
             let (total, of_rule) = match access {
                 Access::Prefetched => (&mut self.stats.used, sender.map(|rule| &mut rule.used)),
                 Access::Late => (&mut self.stats.late, sender.map(|rule| &mut rule.late)),
@@ -326,21 +365,30 @@ impl Rules {
         while let Some(trial) = self.trials.take_failed(now_ms) {
             if trial.is_issued {
                 self.stats.unused += 1;
-                let sender = trial.rules.first().and_then(|&rule| self.rules.get_mut(rule));
+                let sender = trial.rules.first().and_then(|&(rule, _)| self.rules.get_mut(rule));
                 sender.into_iter().for_each(|rule| rule.unused += 1);
             }
         }
     }
 
-    /// Puts a key on trial that nothing speaks for, of the template a rule leads to.
-    fn draw(&mut self, template: Ref, now_ms: u64) {
+    /// Puts a key on trial that nothing speaks for, of the template a rule leads to; as the
+    /// predictions it is compared to, one that is not here.
+    fn draw(
+        &mut self,
+        template: Ref,
+        now_ms: u64,
+        is_here: &mut impl FnMut(&EntryRef<'_>) -> bool,
+    ) {
         let Some(of) = self.templates.get_mut(template) else { return };
-        if let Some(code) = of.drawn.take()
-            && self.trials.get_mut(code).is_none()
-        {
-            of.by_chance.begun();
-            self.trials.begin(code, now_ms).drawn_of = Some(template);
+        let Some(Drawn { code, key, args, key_hash }) = &of.drawn else { return };
+        let id = EntryRef { scope: 0, shape: of.shape, key, args, key_hash: *key_hash };
+        let code = *code;
+        if self.trials.get_mut(code).is_some() || is_here(&id) {
+            return;
         }
+        of.drawn = None;
+        let sample = of.by_chance.begin(now_ms);
+        self.trials.begin(code, now_ms).drawn_of = Some((template, sample));
     }
 
     /// Looks for what a key that missed may have been made of.
@@ -381,10 +429,16 @@ impl Rules {
         let known: Vec<&Rule> =
             template.rules.iter().filter_map(|&rule| rules.get(rule)).filter(of_pair).collect();
         let is_known = known.iter().any(|rule| rule.bindings == bindings);
-        if is_known || template.rules.len() >= RULES_A_SOURCE {
+        if is_known {
             return false;
         }
-        if known.len() >= RULES_A_PAIR {
+        if known.len() < RULES_A_PAIR && template.rules.len() >= RULES_A_SOURCE {
+            // Whatever is worth least, unless all of it is of use.
+            let worth = |rule: &Ref| Some((rules.get(*rule)?.worth(now)?, *rule));
+            let least = template.rules.iter().filter_map(worth).min_by_key(|(worth, _)| *worth);
+            let Some((_, least)) = least else { return false };
+            self.rules.remove(least);
+        } else if known.len() >= RULES_A_PAIR {
             let mut of_pair = template.rules.iter().copied().filter(|&rule| {
                 let tried =
                     |rule: &Rule| rule.target == target && rule.precision.trials >= TRIALS_MIN;
@@ -430,6 +484,9 @@ impl Rules {
                 continue;
             };
             rule.set_bar(target.by_chance);
+            let is_of_use = target.of_use.trials < TRIALS_MIN
+                || target.of_use.value >= FLOOR
+                || now.is_multiple_of(HOPELESS_PERIOD);
             let made = fillings(&rule.bindings, holes, fields);
             let shape = target.shape;
             let names: Vec<_> = made
@@ -437,29 +494,38 @@ impl Rules {
                 .map(|texts| target.fill(&texts.iter().map(AsRef::as_ref).collect::<Vec<_>>()))
                 .collect();
             let led_to = rule.target;
-            self.draw(led_to, now_ms);
+            self.draw(led_to, now_ms, &mut is_here);
             for (key, args) in names {
                 let key_hash = self.hash.bytes(&key);
                 let id = EntryRef { scope: 0, shape, key: &key, args: &args, key_hash };
                 let code = self.code(&id);
-                if self.predict(at, code, now_ms, || is_here(&id)) {
-                    self.ahead.push(Ahead { shape, key, args, key_hash, hops: hops + 1, code });
+                if self.predict(at, code, now_ms, is_of_use, || is_here(&id)) {
+                    let (hops, target) = (hops + 1, Some(Target(led_to)));
+                    self.ahead.push(Ahead { shape, key, args, key_hash, hops, target, code });
                 }
             }
         }
     }
 
     /// One prediction; true when it is to be acted on.
-    fn predict(&mut self, at: Ref, code: u64, now_ms: u64, is_here: impl FnOnce() -> bool) -> bool {
+    fn predict(
+        &mut self,
+        at: Ref,
+        code: u64,
+        now_ms: u64,
+        is_of_use: bool,
+        is_here: impl FnOnce() -> bool,
+    ) -> bool {
         let Some(rule) = self.rules.get_mut(at) else { return false };
-        let is_wanted = rule.is_trusted() && self.tokens >= 1.0 && self.config.reads_an_event > 0.0;
+        let may_send = is_of_use && self.tokens >= 1.0 && self.config.reads_an_event > 0.0;
+        let is_wanted = may_send && rule.is_trusted();
         let trial = match self.trials.get_mut(code) {
             Some(trial) => {
-                if Trials::join(trial, at) {
-                    rule.precision.begun();
+                if Trials::may_join(trial, at) {
+                    trial.rules.push((at, rule.precision.begin(now_ms)));
                 }
-                let place = trial.rules.iter().position(|&rule| rule == at);
-                if trial.is_issued || !is_wanted || is_here() {
+                let place = trial.rules.iter().position(|&(rule, _)| rule == at);
+                if trial.is_claimed || !is_wanted || is_here() {
                     return false;
                 }
                 // Who has it sent has the merit.
@@ -471,16 +537,13 @@ impl Rules {
             None if is_here() => return false,
             None => {
                 let trial = self.trials.begin(code, now_ms);
-                trial.rules.push(at);
-                rule.precision.begun();
+                trial.rules.push((at, rule.precision.begin(now_ms)));
                 trial
             }
         };
         if is_wanted {
-            trial.is_issued = true;
+            trial.is_claimed = true;
             self.tokens -= 1.0;
-            rule.issued += 1;
-            self.stats.issued += 1;
         }
         is_wanted
     }

@@ -2,16 +2,12 @@
 
 use super::binding::Binding;
 use super::table::Ref;
-use super::trials::Precision;
+use super::trials::{Precision, SAMPLE};
 
 /// Below this part of its predictions coming true a rule is not acted on.
-const FLOOR: f32 = 0.5;
-/// Nor unless they come true so much oftener than a key drawn from the same template does: where
-/// few keys are asked for, any guess comes true. A rule that is nearly always right is right.
-const OVER_CHANCE: f32 = 2.0;
-const NEARLY_ALWAYS: f32 = 0.9;
+pub(super) const FLOOR: f32 = 0.5;
 /// Nor before so many have ended.
-pub(super) const TRIALS_MIN: u32 = 8;
+pub(super) const TRIALS_MIN: u32 = SAMPLE;
 /// A rule that was wrong so often is asked only now and then whether that is still so.
 const HOPELESS_TRIALS: u32 = 32;
 const HOPELESS: f32 = 0.1;
@@ -51,9 +47,11 @@ impl Rule {
         }
     }
 
-    /// Where so many keys of its target come true by chance, it has to be better.
+    /// Where so many keys of its target come true by chance, it has to be better: twice as good,
+    /// or half as often wrong where that cannot be.
     pub(super) fn set_bar(&mut self, by_chance: Precision) {
-        self.bar = (OVER_CHANCE * by_chance.value).clamp(FLOOR, NEARLY_ALWAYS);
+        let chance = by_chance.value;
+        self.bar = (2.0 * chance).min((1.0 + chance) / 2.0).max(FLOOR);
     }
 
     pub(super) fn is_trusted(&self) -> bool {
@@ -73,7 +71,7 @@ impl Rule {
         if now - self.latest > FORGOTTEN_EVENTS {
             return Some(0);
         }
-        let Precision { trials, value } = self.precision;
+        let Precision { trials, value, .. } = self.precision;
         let tried = (value * 1000.0) as u64;
         (!self.is_trusted()).then_some(if trials < TRIALS_MIN { 300 } else { tried })
     }

@@ -19,6 +19,7 @@ const SHORT_ID_MASK: u32 = (1 << SHORT_ID_BITS) - 1;
 
 pub(super) struct Table<T> {
     slots: Vec<(u32, Option<T>)>,
+    free: Vec<u32>,
     limit: usize,
     last_id: u32,
     /// Where the search for something to give up goes on.
@@ -30,7 +31,7 @@ const STEPS: usize = 16;
 
 impl<T> Table<T> {
     pub(super) fn new(limit: usize) -> Self {
-        Self { slots: Vec::new(), limit, last_id: 0, hand: 0 }
+        Self { slots: Vec::new(), free: Vec::new(), limit, last_id: 0, hand: 0 }
     }
 
     pub(super) fn get(&self, at: Ref) -> Option<&T> {
@@ -51,38 +52,41 @@ impl<T> Table<T> {
 
     pub(super) fn remove(&mut self, at: Ref) -> Option<T> {
         self.get(at)?;
+        self.free.push(at.slot);
         self.slots[at.slot as usize].1.take()
     }
 
-    /// Takes a place, a free one or one that was never used; none while all are taken.
+    /// Takes a place; none while all are taken.
     pub(super) fn insert(&mut self, value: T) -> Option<Ref> {
-        let free = if self.slots.len() < self.limit {
-            self.slots.push((0, None));
-            Some(self.slots.len() - 1)
-        } else {
-            let steps = self.steps();
-            steps.into_iter().find(|&slot| self.slots[slot].1.is_none())
-        };
-        let slot = free?;
+        if self.is_full() {
+            return None;
+        }
         self.last_id = self.last_id.wrapping_add(1);
-        self.slots[slot] = (self.last_id, Some(value));
-        Some(Ref { slot: slot as u32, id: self.last_id })
+        let place = (self.last_id, Some(value));
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = place;
+                slot
+            }
+            None => {
+                self.slots.push(place);
+                self.slots.len() as u32 - 1
+            }
+        };
+        Some(Ref { slot, id: self.last_id })
     }
 
     /// The one of the next few that is worth least, if `worth` says that any may go.
     pub(super) fn least(&mut self, worth: impl Fn(&T) -> Option<u64>) -> Option<Ref> {
-        let steps = self.steps();
-        self.hand += STEPS;
-        let known = steps.into_iter().filter_map(|slot| {
+        let count = self.slots.len();
+        let steps = (0..STEPS.min(count)).map(|step| (self.hand + step) % count);
+        let known = steps.filter_map(|slot| {
             let (id, held) = &self.slots[slot];
             Some((worth(held.as_ref()?)?, Ref { slot: slot as u32, id: *id }))
         });
-        known.min_by_key(|(worth, _)| *worth).map(|(_, at)| at)
-    }
-
-    fn steps(&self) -> Vec<usize> {
-        let count = self.slots.len();
-        (0..STEPS.min(count)).map(|step| (self.hand + step) % count).collect()
+        let least = known.min_by_key(|(worth, _)| *worth).map(|(_, at)| at);
+        self.hand += STEPS;
+        least
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Ref, &T)> {
@@ -92,7 +96,7 @@ impl<T> Table<T> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.slots.len() >= self.limit
+        self.free.is_empty() && self.slots.len() >= self.limit
     }
 
     /// The places; what they own is not counted.

@@ -26,8 +26,8 @@ const LONG_WORD: usize = 20;
 const STEM_BYTES_MAX: usize = 16;
 /// Words of one place, of 64 kinds, that make it a hole.
 const KINDS_MAX: u32 = 48;
-/// Places where words are counted.
-const PLACES_MAX: usize = 2048;
+/// Places of one key where words are counted.
+const PLACES_A_KEY: usize = 4;
 
 /// A piece of a template.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,8 +49,11 @@ pub(super) struct Template {
     pub(super) seen: u64,
     latest: u64,
     /// A key of it from some time ago, and how often such a one comes again in time.
-    pub(super) drawn: Option<u64>,
+    pub(super) drawn: Option<Drawn>,
     pub(super) by_chance: Precision,
+    /// How often what was sent ahead of it was here when it was asked for: it may be refused, or
+    /// live too shortly, however right the prediction was.
+    pub(super) of_use: Precision,
 }
 
 impl Template {
@@ -73,20 +76,35 @@ impl Template {
     }
 }
 
+/// A key that nothing speaks for.
+pub(super) struct Drawn {
+    pub(super) code: u64,
+    pub(super) key: Box<[u8]>,
+    pub(super) args: Box<[u8]>,
+    pub(super) key_hash: u64,
+}
+
+/// The words seen in one place, one bit a kind.
+#[derive(Clone, Copy, Default)]
+struct Kinds {
+    place: u64,
+    seen: u64,
+}
+
 pub(super) struct Templates {
     hash: KeyedHash,
     table: Table<Template>,
     by_hash: HashMap<u64, Ref, FixedState>,
-    /// By what stands before it: the words seen in a place, one bit a kind.
-    kinds: HashMap<u64, u64, FixedState>,
+    /// By what stands before it.
+    kinds: Vec<Kinds>,
+    /// Rules of templates that have gone.
+    pub(super) orphans: Vec<Ref>,
 }
 
 /// Which template a name has.
 pub(super) struct Recognised<'a> {
     pub(super) template: Ref,
     pub(super) holes: Vec<&'a [u8]>,
-    /// A template had to go for it.
-    pub(super) evicted: Option<Template>,
 }
 
 enum Piece<'a> {
@@ -141,7 +159,9 @@ impl Templates {
             hash,
             table: Table::new(limit),
             by_hash: HashMap::default(),
-            kinds: HashMap::default(),
+            // Four places a template.
+            kinds: vec![Kinds::default(); 4 * limit],
+            orphans: Vec::new(),
         }
     }
 
@@ -159,7 +179,8 @@ impl Templates {
 
     pub(super) fn bytes(&self) -> usize {
         let texts = self.table.iter().map(|(_, template)| 24 * template.parts.len() + 64);
-        self.table.bytes() + texts.sum::<usize>() + 32 * (self.by_hash.len() + self.kinds.len())
+        let kinds = size_of_val(self.kinds.as_slice());
+        self.table.bytes() + texts.sum::<usize>() + 32 * self.by_hash.len() + kinds
     }
 
     /// The template of a name, a new one if need be. None of a name that is too long or has too
@@ -178,9 +199,9 @@ impl Templates {
             (known.seen, known.latest) = (known.seen + 1, now);
             // Two templates of one hash: the second one has none.
             let is_it = known.shape == id.shape && known.holes == holes.len();
-            return is_it.then_some(Recognised { template, holes, evicted: None });
+            return is_it.then_some(Recognised { template, holes });
         }
-        let evicted = self.make_room();
+        self.make_room();
         let parts = pieces.iter().map(|piece| match piece {
             Piece::Text(text) => Part::Text((*text).into()),
             Piece::Hole(_) => Part::Hole,
@@ -196,19 +217,21 @@ impl Templates {
             latest: now,
             drawn: None,
             by_chance: Precision::default(),
+            of_use: Precision::default(),
         })?;
         self.by_hash.insert(hash, template);
-        Some(Recognised { template, holes, evicted })
+        Some(Recognised { template, holes })
     }
 
-    fn make_room(&mut self) -> Option<Template> {
+    fn make_room(&mut self) {
         if !self.table.is_full() {
-            return None;
+            return;
         }
-        let oldest = self.table.least(|template| Some(template.latest))?;
-        let evicted = self.table.remove(oldest)?;
-        self.by_hash.remove(&evicted.hash);
-        Some(evicted)
+        let oldest = self.table.least(|template| Some(template.latest));
+        if let Some(evicted) = oldest.and_then(|oldest| self.table.remove(oldest)) {
+            self.by_hash.remove(&evicted.hash);
+            self.orphans.extend(evicted.rules);
+        }
     }
 
     /// The pieces of a name, and the hash of its template.
@@ -217,6 +240,7 @@ impl Templates {
             return None;
         }
         let mut pieces = Vec::with_capacity(8);
+        let mut places = 0;
         let mut hash = self.hash.number(u64::from(id.shape));
         for (nth, word) in words(id).enumerate() {
             let mut from = 0;
@@ -225,8 +249,9 @@ impl Templates {
                 let length = word[at..].iter().take_while(|byte| is_of_word(byte)).count();
                 let piece = at..at + length;
                 let mut holes = holes_of(&word[piece.clone()]);
-                let may_be_name = length > 0 && (nth > 0 || at > 0);
+                let may_be_name = length > 0 && (nth > 0 || at > 0) && places < PLACES_A_KEY;
                 if holes.is_empty() && may_be_name {
+                    places += 1;
                     // What stands before it, its own separator included.
                     let place = hash ^ self.hash.bytes(&word[from..at]);
                     if self.is_name(place, &word[piece.clone()]) {
@@ -258,15 +283,22 @@ impl Templates {
         self.hash.number(hash.rotate_left(5) ^ of_piece)
     }
 
-    /// Counts a word of letters in its place; true where there are too many to be templates.
+    /// Counts a word of letters in its place; true where there are too many to be templates. Where
+    /// two places share one record, the one with fewer kinds gives way.
     fn is_name(&mut self, place: u64, word: &[u8]) -> bool {
-        if self.kinds.len() >= PLACES_MAX {
-            self.kinds.clear();
-        }
         let kind = 1 << (self.hash.bytes(word) >> 58);
-        let kinds = self.kinds.entry(place).or_default();
-        *kinds |= kind;
-        kinds.count_ones() >= KINDS_MAX
+        let records = self.kinds.len() as u64;
+        let record = &mut self.kinds[(((place >> 32) * records) >> 32) as usize];
+        if record.place != place {
+            // One kind fewer.
+            record.seen &= record.seen.wrapping_sub(1);
+            if record.seen != 0 {
+                return false;
+            }
+            record.place = place;
+        }
+        record.seen |= kind;
+        record.seen.count_ones() >= KINDS_MAX
     }
 }
 
@@ -358,15 +390,40 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_unseen_goes() {
+    fn the_longest_unseen_goes_and_there_is_room_for_every_new_one() {
         let mut templates = Templates::new(3, KeyedHash::new(1));
         for (now, key) in [b"a:1", b"b:1", b"c:1", b"a:2"].into_iter().enumerate() {
-            assert!(
-                templates.recognise(&entry(key, b""), now as u64).expect("one").evicted.is_none()
-            );
+            templates.recognise(&entry(key, b""), now as u64).expect("one");
         }
-        let found = templates.recognise(&entry(b"d:1", b""), 9).expect("one");
-        assert_eq!(found.evicted.expect("one went").parts[0], Part::Text((*b"b:").into()));
+        let seen = |templates: &mut Templates, key: &[u8]| {
+            let found = templates.recognise(&entry(key, b""), 9).expect("a template");
+            templates.get(found.template).expect("held").seen
+        };
+        assert_eq!(seen(&mut templates, b"d:1"), 1);
+        assert_eq!(seen(&mut templates, b"a:3"), 3, "b went");
+        for number in 0..1_000 {
+            let word = [
+                b'a' + (number / 100) as u8,
+                b'k' + (number / 10 % 10) as u8,
+                b'a' + (number % 10) as u8,
+            ];
+            assert_eq!(seen(&mut templates, &[&word[..], b":z"].concat()), 1);
+        }
+    }
+
+    #[test]
+    fn a_long_key_does_not_make_the_others_forgotten() {
+        let mut templates = templates();
+        let name = |number: usize| -> String {
+            [676, 26, 1].map(|part| (b'a' + (number / part % 26) as u8) as char).iter().collect()
+        };
+        for number in 0..400 {
+            shown(&mut templates, &format!("user:{}:cart", name(number)));
+        }
+        for number in 0..20 {
+            shown(&mut templates, &format!("{}{number}", "a:".repeat(240)));
+        }
+        assert_eq!(shown(&mut templates, "user:xyz:cart").0, "user:{}:cart");
     }
 
     proptest::proptest! {

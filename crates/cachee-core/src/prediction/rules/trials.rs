@@ -10,41 +10,94 @@ use super::table::Ref;
 const RULES_MAX: usize = 4;
 /// A prediction that has not come true by then was wrong.
 const HORIZON_MS: u64 = 10_000;
-/// The weight of one trial, once there are enough.
-const WEIGHT: f32 = 1.0 / 256.0;
 
-/// How often predictions of a kind come true, the latest counting most. One that is still open
-/// counts as wrong: those that come true do so at once, and the others would be counted too late.
+/// How often predictions of a kind come true, by samples.
+///
+/// A prediction that comes true does so soon, and one that does not never says so: whoever counts
+/// what has ended believes everybody, and whoever counts what is open as wrong believes nobody who
+/// has many requests at a time. So a few are followed, as many as make a sample, until all have come
+/// true or have had time to; then the next few.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Precision {
     pub(super) trials: u32,
     pub(super) value: f32,
+    /// The number of the sample, and how many of it are begun, open, and have come true.
+    sample: u32,
+    begun: u32,
+    open: u32,
+    right: u32,
+    latest_ms: u64,
+    /// How long those take that come true.
+    delay_ms: f32,
 }
 
+/// Predictions of one sample.
+pub(super) const SAMPLE: u32 = 8;
+/// The weight of the latest sample, once there are enough.
+const WEIGHT: f32 = 0.25;
+/// How long a sample is waited for: at first, and in delays of those that have come true.
+const PATIENCE_MS: u64 = 2_000;
+const PATIENCE_LEAST_MS: f32 = 50.0;
+const PATIENCE_DELAYS: f32 = 4.0;
+
 impl Precision {
-    pub(super) fn begun(&mut self) {
-        self.trials = self.trials.saturating_add(1);
-        self.value -= self.weight() * self.value;
+    /// One more prediction; the number of its sample if it is to be followed.
+    pub(super) fn begin(&mut self, now_ms: u64) -> Option<u32> {
+        if self.begun == SAMPLE && now_ms.saturating_sub(self.latest_ms) > self.patience_ms() {
+            self.close();
+        }
+        (self.begun < SAMPLE).then(|| {
+            self.begun += 1;
+            self.open += 1;
+            self.latest_ms = now_ms;
+            self.sample
+        })
     }
 
-    pub(super) fn came_true(&mut self) {
-        self.value = (self.value + self.weight()).min(1.0);
+    /// One that was followed has come true after so long, or never will.
+    pub(super) fn ended(&mut self, sample: u32, came_true: bool, took_ms: u64) {
+        if sample != self.sample || self.open == 0 {
+            return;
+        }
+        self.open -= 1;
+        if came_true {
+            self.right += 1;
+            self.delay_ms += WEIGHT * (took_ms as f32 - self.delay_ms);
+        }
+        if self.begun == SAMPLE && self.open == 0 {
+            self.close();
+        }
     }
 
-    fn weight(self) -> f32 {
-        WEIGHT.max(1.0 / self.trials.max(1) as f32)
+    fn close(&mut self) {
+        let samples = self.trials / SAMPLE;
+        let weight = WEIGHT.max(1.0 / (samples + 1) as f32);
+        self.value += weight * (self.right as f32 / SAMPLE as f32 - self.value);
+        self.trials = self.trials.saturating_add(SAMPLE);
+        self.sample = self.sample.wrapping_add(1);
+        (self.begun, self.open, self.right) = (0, 0, 0);
+    }
+
+    fn patience_ms(&self) -> u64 {
+        if self.trials == 0 {
+            return PATIENCE_MS;
+        }
+        ((PATIENCE_DELAYS * self.delay_ms + PATIENCE_LEAST_MS) as u64).min(PATIENCE_MS)
     }
 }
 
 /// One prediction.
 #[derive(Default)]
 pub(super) struct Trial {
-    pub(super) rules: Vec<Ref>,
+    /// Who says so, and in which sample of theirs.
+    pub(super) rules: Vec<(Ref, Option<u32>)>,
     /// No rule has said so: a key of this template, drawn to see how often any comes true.
-    pub(super) drawn_of: Option<Ref>,
-    /// It was acted on.
+    pub(super) drawn_of: Option<(Ref, Option<u32>)>,
+    /// It is to be acted on.
+    pub(super) is_claimed: bool,
+    /// It was.
     pub(super) is_issued: bool,
-    at_ms: u64,
+    pub(super) at_ms: u64,
     number: u64,
     /// What its value says, once that has come.
     pub(super) fields: Vec<(u32, u32)>,
@@ -66,13 +119,9 @@ impl Trials {
         self.open.get_mut(&code)
     }
 
-    /// One more rule says so; false when it has said so already.
-    pub(super) fn join(trial: &mut Trial, rule: Ref) -> bool {
-        let is_new = trial.rules.len() < RULES_MAX && !trial.rules.contains(&rule);
-        if is_new {
-            trial.rules.push(rule);
-        }
-        is_new
+    /// A rule that has not said so yet may.
+    pub(super) fn may_join(trial: &Trial, rule: Ref) -> bool {
+        trial.rules.len() < RULES_MAX && trial.rules.iter().all(|(known, _)| *known != rule)
     }
 
     pub(super) fn begin(&mut self, code: u64, at_ms: u64) -> &mut Trial {
@@ -111,7 +160,7 @@ impl Trials {
         let owned: usize = self
             .open
             .values()
-            .map(|trial| 8 * (trial.rules.capacity() + trial.fields.capacity()))
+            .map(|trial| 24 * trial.rules.capacity() + 8 * trial.fields.capacity())
             .sum();
         (size_of::<Trial>() + 16) * self.open.len() + 16 * self.order.len() + owned
     }
