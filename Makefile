@@ -12,10 +12,10 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(shell find crates py
              -not -name '*.pyc' -not -name '*.so' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install build format lint test bench demo fuzz clean all
+.PHONY: help install build format lint test bench bench-prediction demo fuzz clean all
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- environment -----------------------------------------------------------------------------
 
@@ -66,6 +66,9 @@ test: $(VENV)/.install ## All tests: Rust, the model checker, Python on real ser
 
 bench: $(VENV)/.built ## Benchmarks beside their peers (ARGS="--quick" or names)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-prediction: $(VENV)/.built ## What prediction gains and costs, on traces and on requests
+	$(BIN)/python -m benchmarks prediction_traces prediction_chains $(ARGS)
 
 demo: $(VENV)/.built ## The same API without and with cachee (ARGS="--rtt 1 --json out.json")
 	@$(BIN)/cachee demo $(ARGS)

@@ -18,4 +18,6 @@ ORDER = (
     "memory",
     "hit_ratio",
     "proxy",
+    "prediction_traces",
+    "prediction_chains",
 )

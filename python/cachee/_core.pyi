@@ -332,6 +332,9 @@ class Trace:
     def belady_hits(self, entries: int) -> int:
         """Hits of a cache of so many entries that knows what comes: the most without prediction."""
 
+    def sample(self, one_in: int) -> Trace:
+        """The requests of one key in so many, chosen by hash."""
+
     def simulate(
         self,
         *,
@@ -340,13 +343,26 @@ class Trace:
         prediction: bool,
         round_trip_us: int,
         think_us: int,
+        clients: int = 1,
     ) -> dict[str, int]:
-        """What cachee's own L1 makes of it.
+        """What cachee's own L1 makes of it, `clients` each asking for their part at the same time.
 
         Returns requests, hits, joined (loaded ahead and still on its way), misses, issued (loaded
-        ahead), used (of those, asked for), prediction_bytes (of the capacity, at the end) and
-        waited_us.
+        ahead), used (of those, asked for), prediction_bytes (of the capacity, at the end),
+        waited_us, events (told to the prediction) and lost (0 here).
         """
+
+    def compare(
+        self,
+        *,
+        capacity_bytes: int,
+        value_bytes: int,
+        round_trip_us: int,
+        think_us: int,
+        clients: int = 1,
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """The same without and with prediction; `lost` of the latter are its misses of what the
+        former had."""
 
 def generate_load(
     address: str,

@@ -4,6 +4,7 @@ import json
 import random
 import struct
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -52,6 +53,30 @@ def test_what_has_no_order_is_left_alone(
     for row in _rows(capsys, str(path), "--sizes", "5%,20%"):
         assert row["predicted"] + row["joined"] > row["cachee"] - 0.005
         assert row["traffic"] < 1.05
+
+
+def test_several_clients_share_the_cache(walk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (alone,) = _rows(capsys, str(walk), "--sizes", "70%")
+    (many,) = _rows(capsys, str(walk), "--sizes", "70%", "--clients", "7")
+    assert many != alone
+    assert many["predicted"] + many["joined"] > 0.9
+
+
+def test_a_sample_says_about_the_same(walk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (whole,) = _rows(capsys, str(walk), "--sizes", "1mb")
+    (part,) = _rows(capsys, str(walk), "--sizes", "1mb", "--sample", "4")
+    assert part["capacity_bytes"] == whole["capacity_bytes"] // 4
+    assert part["belady"] == pytest.approx(whole["belady"], abs=0.05)
+
+
+def test_the_curves(walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "curves.svg"
+    assert main(["simulate", str(walk), "--sizes", "10%,70%", "--plot", str(path)]) == 0
+    names = {each.text for each in ET.parse(path).iter() if each.tag.endswith("text")}
+    assert {"LRU", "cachee", "Belady", "predicting", "70%"} <= names
+    nowhere = str(tmp_path / "no" / "curves.svg")
+    assert main(["simulate", str(walk), "--sizes", "10%", "--plot", nowhere]) == 2
+    assert "curves.svg" in capsys.readouterr().err
 
 
 def test_without_prediction(walk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,6 +144,9 @@ def test_what_is_no_trace_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("--value-bytes", "0", "--value-bytes is from 1 to"),
         ("--rtt", "-1", "--rtt is from 0 to"),
         ("--think", "nan", "--think is from 0 to"),
+        ("--clients", "0", "--clients is from 1 to"),
+        ("--sample", "0", "--sample is from 1 to"),
+        ("--sample", "1000000", "--sample: none of the keys is in a sample of 1 in 1000000"),
     ],
 )
 def test_wrong_flags(

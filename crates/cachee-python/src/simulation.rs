@@ -45,7 +45,22 @@ impl Trace {
         py.detach(|| simulation::belady_hits(&self.requests, entries))
     }
 
-    #[pyo3(signature = (*, capacity_bytes, value_bytes, prediction, round_trip_us, think_us))]
+    /// The same of one key in so many, chosen by hash.
+    fn sample(&self, py: Python<'_>, one_in: u64) -> PyResult<Self> {
+        if one_in == 0 {
+            return Err(PyValueError::new_err("one_in must be at least 1"));
+        }
+        Ok(py.detach(|| {
+            let requests = simulation::sample(&self.requests, one_in);
+            let keys = simulation::distinct(&requests);
+            Self { requests, keys }
+        }))
+    }
+
+    #[pyo3(signature = (
+        *, capacity_bytes, value_bytes, prediction, round_trip_us, think_us, clients = 1
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "one keyword a part of the setup")]
     fn simulate<'py>(
         &self,
         py: Python<'py>,
@@ -54,11 +69,35 @@ impl Trace {
         prediction: bool,
         round_trip_us: u64,
         think_us: u64,
+        clients: usize,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let has_prediction = prediction;
-        let setup = Setup { capacity_bytes, value_bytes, has_prediction, round_trip_us, think_us };
+        let setup = Setup {
+            capacity_bytes,
+            value_bytes,
+            has_prediction: prediction,
+            round_trip_us,
+            think_us,
+            clients,
+        };
         let outcome = py.detach(|| simulation::simulate(&self.requests, &setup));
         as_dict(py, &outcome)
+    }
+
+    #[pyo3(signature = (*, capacity_bytes, value_bytes, round_trip_us, think_us, clients = 1))]
+    fn compare<'py>(
+        &self,
+        py: Python<'py>,
+        capacity_bytes: usize,
+        value_bytes: usize,
+        round_trip_us: u64,
+        think_us: u64,
+        clients: usize,
+    ) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyDict>)> {
+        let has_prediction = true;
+        let setup =
+            Setup { capacity_bytes, value_bytes, has_prediction, round_trip_us, think_us, clients };
+        let (plain, ahead) = py.detach(|| simulation::compare(&self.requests, &setup));
+        Ok((as_dict(py, &plain)?, as_dict(py, &ahead)?))
     }
 }
 
@@ -72,6 +111,8 @@ fn as_dict<'py>(py: Python<'py>, outcome: &Outcome) -> PyResult<Bound<'py, PyDic
     found.set_item("used", outcome.used)?;
     found.set_item("prediction_bytes", outcome.prediction_bytes)?;
     found.set_item("waited_us", outcome.waited_us)?;
+    found.set_item("lost", outcome.lost)?;
+    found.set_item("events", outcome.events)?;
     Ok(found)
 }
 

@@ -11,6 +11,7 @@ from cachee import _trace_file
 from cachee._core import Trace
 from cachee._errors import CacheeError
 from cachee._units import format_size, parse_size
+from cachee.cli.curves import svg
 from cachee.cli.output import ProgressBar, print_json, print_table
 
 SUMMARY = "hit rate over memory size for a recorded access trace"
@@ -23,12 +24,15 @@ Nothing expires or changes, and all values weigh the same.
 TRACE is text (.csv, .txt: one key a line, or a column named key) or one little-endian 8-byte code a
 request, plain or with zstd.
 
-The application does not predict yet: this shows what it would gain.
+Only the order of the keys is predicted here: the rules between templates of keys, which a running
+L1 learns as well, need the values.
 
 examples:
   cachee simulate trace.csv                                   six sizes, values of 1 KB
   cachee simulate trace.csv --sizes 1%,10%,64mb --value-bytes 256
-  cachee simulate trace.u64.zst --rtt 1 --prediction off --json out.json
+  cachee simulate trace.u64.zst --rtt 1 --prediction off --json
+  cachee simulate trace.u64.zst --clients 64 --plot curve.svg
+  cachee simulate huge.u64.zst --sample 16                    one key in sixteen
 
 exit codes: 0 done, 2 wrong usage or no trace
 """
@@ -58,6 +62,8 @@ class Row:
     """Reads at the server, over those without prediction."""
     waiting: float | None = None
     """Time waited for the server, over that without prediction."""
+    lost: float | None = None
+    """Misses of what the cache without prediction had: the part of the requests."""
     prediction_bytes: int | None = None
 
 
@@ -75,7 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--think", type=float, default=0.02, metavar="MS", help="between two requests (0.02)"
     )
+    parser.add_argument(
+        "--clients", type=int, default=1, help="that ask at the same time, each for its part (1)"
+    )
+    parser.add_argument(
+        "--sample", type=int, default=1, metavar="N", help="simulate one key in N (1: all)"
+    )
     parser.add_argument("--prediction", choices=("on", "off"), default="on", help="(on)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the curves as SVG")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -86,17 +99,26 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("rtt", "think"):
         if not 0 <= getattr(arguments, name) <= 10_000:
             raise CacheeError(f"--{name} is from 0 to 10000 milliseconds")
+    for name, most in (("clients", 10_000), ("sample", 1_000_000)):
+        if not 1 <= getattr(arguments, name) <= most:
+            raise CacheeError(f"--{name} is from 1 to {most}")
     sizes = [size.strip() for size in arguments.sizes.split(",")]
     _capacities(sizes, 1, arguments.value_bytes)  # before a long file is read
     with ProgressBar() as bar:
         bar.show("reading", 0, 0)
-        trace = _trace_file.read(arguments.trace)
+        trace = _trace_file.read(arguments.trace).sample(arguments.sample)
+        if not len(trace):
+            raise CacheeError(
+                f"--sample: none of the keys is in a sample of 1 in {arguments.sample}"
+            )
         capacities = _capacities(sizes, trace.keys, arguments.value_bytes)
         rows = []
         for done, (size, capacity_bytes) in enumerate(zip(sizes, capacities, strict=True)):
             bar.show(f"simulating {size}", done, len(sizes))
             rows.append(_row(trace, size, capacity_bytes, arguments))
     floor = 1 - trace.keys / len(trace)
+    if arguments.plot is not None:
+        _plot(arguments.plot, floor, rows)
     if arguments.json:
         print_json(
             {
@@ -107,6 +129,8 @@ def run(arguments: argparse.Namespace) -> int:
                 "value_bytes": arguments.value_bytes,
                 "rtt_ms": arguments.rtt,
                 "think_ms": arguments.think,
+                "clients": arguments.clients,
+                "sample": arguments.sample,
                 "rows": [asdict(row) for row in rows],
             }
         )
@@ -131,22 +155,25 @@ def _capacity_bytes(size: str, keys: int, value_bytes: int) -> int:
         ) from None
 
 
-def _row(trace: Trace, size: str, capacity_bytes: int, arguments: argparse.Namespace) -> Row:
+def _row(trace: Trace, size: str, whole_bytes: int, arguments: argparse.Namespace) -> Row:
+    # Of a sample the cache is smaller by as much; a size in bytes is that of the whole.
+    of_whole = 1 if _SHARE.fullmatch(size) else arguments.sample
+    capacity_bytes = whole_bytes // of_whole
     entries = capacity_bytes // (arguments.value_bytes + Trace.ENTRY_OVERHEAD_BYTES)
 
-    def outcome(*, prediction: bool) -> dict[str, int]:
-        return trace.simulate(
-            capacity_bytes=capacity_bytes,
-            value_bytes=arguments.value_bytes,
-            prediction=prediction,
-            round_trip_us=round(arguments.rtt * 1000),
-            think_us=round(arguments.think * 1000),
-        )
-
-    plain, requests = outcome(prediction=False), len(trace)
+    setup = {
+        "capacity_bytes": capacity_bytes,
+        "value_bytes": arguments.value_bytes,
+        "round_trip_us": round(arguments.rtt * 1000),
+        "think_us": round(arguments.think * 1000),
+        "clients": arguments.clients,
+    }
+    requests = len(trace)
     known: dict[str, float | int] = {}
-    if arguments.prediction == "on":
-        ahead = outcome(prediction=True)
+    if arguments.prediction == "off":
+        plain = trace.simulate(prediction=False, **setup)
+    else:
+        plain, ahead = trace.compare(**setup)
         known = {
             "predicted": ahead["hits"] / requests,
             "joined": ahead["joined"] / requests,
@@ -154,6 +181,7 @@ def _row(trace: Trace, size: str, capacity_bytes: int, arguments: argparse.Names
             "traffic": (ahead["misses"] + ahead["issued"]) / max(plain["misses"], 1),
             "waiting": ahead["waited_us"] / max(plain["waited_us"], 1),
             "prediction_bytes": ahead["prediction_bytes"],
+            "lost": ahead["lost"] / requests,
         }
     return Row(
         size=size,
@@ -179,6 +207,22 @@ def _print(trace: Trace, floor: float, rows: list[Row]) -> None:
             cells += [f"{row.traffic:.2f}x", f"{row.waiting:.2f}x"]
         table.append(cells)
     print_table(table)
+
+
+def _plot(path: Path, floor: float, rows: list[Row]) -> None:
+    """The curves, hit rate over memory; CacheeError when the file cannot be written."""
+    curves = {
+        "LRU": [row.lru for row in rows],
+        "cachee": [row.cachee for row in rows],
+        "Belady": [row.belady for row in rows],
+        "infinite cache": [floor for _ in rows],
+    }
+    if rows[0].predicted is not None:
+        curves["predicting"] = [(row.predicted or 0) + (row.joined or 0) for row in rows]
+    try:
+        path.write_text(svg([row.size for row in rows], curves), encoding="utf-8")
+    except OSError as error:
+        raise CacheeError(f"{path}: {error.strerror or error}") from None
 
 
 def _rate(part: float) -> str:

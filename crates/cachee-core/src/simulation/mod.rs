@@ -1,14 +1,16 @@
 //! What a cache of some size would have had of a recorded trace.
 //!
-//! One client asks for one key after the other: a hit costs nothing, a miss a round trip, and
-//! between two requests it thinks. The shard and the prediction are the real ones, time is counted.
-//! Values all weigh the same; nothing expires or changes. Beside them stand LRU, the best that any
-//! policy without prediction could do (Belady), and the first requests of all keys, which no such
-//! policy can have.
+//! Each client asks for one key after the other: a hit costs nothing, a miss a round trip, and
+//! between two requests it thinks. Several clients each have their own part of the trace and share
+//! the cache, so that their requests come between each other. The shard and the prediction are the
+//! real ones, time is counted. Values all weigh the same; nothing expires or changes. Beside them
+//! stand LRU, the best that any policy without prediction could do (Belady), and the first requests
+//! of all keys, which no such policy can have.
 
 mod policies;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 use foldhash::fast::FixedState;
 
@@ -35,6 +37,8 @@ pub struct Setup {
     pub round_trip_us: u64,
     /// Between an answer and the next request.
     pub think_us: u64,
+    /// That ask at the same time, each for its part of the trace.
+    pub clients: usize,
 }
 
 /// What became of the requests.
@@ -54,13 +58,26 @@ pub struct Outcome {
     pub used: u64,
     /// What the prediction had of the capacity at the end, in bytes.
     pub prediction_bytes: usize,
-    /// What the client has waited for.
+    /// What the clients have waited for.
     pub waited_us: u64,
+    /// Misses of what the cache without prediction had: the price of its memory, and of what it
+    /// loaded in vain. Of `compare` only.
+    pub lost: u64,
+    /// Accesses that the prediction was told of.
+    pub events: u64,
 }
 
 /// How many different keys.
 pub fn distinct(trace: &[u64]) -> usize {
     trace.iter().collect::<HashSet<_, FixedState>>().len()
+}
+
+/// The requests of one key in so many. A cache that is smaller by as much has about the hit rate
+/// that the whole one has of all (SHARDS; Waldspurger et al., FAST 2015).
+pub fn sample(trace: &[u64], one_in: u64) -> Vec<u64> {
+    let hash = KeyedHash::new(2);
+    let is_in = |key: &u64| hash.number(*key).rotate_left(20).is_multiple_of(one_in.max(1));
+    trace.iter().copied().filter(is_in).collect()
 }
 
 /// Entries that fit.
@@ -70,14 +87,43 @@ fn entries(capacity_bytes: usize, value_bytes: usize) -> usize {
 
 /// Plays a trace through the shard.
 pub fn simulate(trace: &[u64], setup: &Setup) -> Outcome {
+    play(trace, setup, |_, _| {})
+}
+
+/// Plays it twice, without and with prediction.
+pub fn compare(trace: &[u64], setup: &Setup) -> (Outcome, Outcome) {
+    let mut was_missed = vec![false; trace.len()];
+    let plain = play(trace, &Setup { has_prediction: false, ..*setup }, |at, is_miss| {
+        was_missed[at] = is_miss;
+    });
+    let mut lost = 0;
+    let predicted = play(trace, &Setup { has_prediction: true, ..*setup }, |at, is_miss| {
+        lost += u64::from(is_miss && !was_missed[at]);
+    });
+    (plain, Outcome { lost, ..predicted })
+}
+
+/// `told` hears of each request, and whether it was a miss.
+fn play(trace: &[u64], setup: &Setup, mut told: impl FnMut(usize, bool)) -> Outcome {
     let mut run = Run::new(setup);
-    for &key in trace {
-        run.request(key);
+    let clients = setup.clients.max(1);
+    let start_of = |client: usize| client * trace.len() / clients;
+    // Who is next, and with which request.
+    let mut next: BinaryHeap<Reverse<(u64, usize, usize)>> =
+        (0..clients).map(|client| Reverse((setup.think_us, client, start_of(client)))).collect();
+    while let Some(Reverse((now_us, client, at))) = next.pop() {
+        if at == start_of(client + 1) {
+            continue;
+        }
+        let before = run.outcome.misses;
+        let waited_us = run.request(trace[at], now_us);
+        told(at, run.outcome.misses > before);
+        next.push(Reverse((now_us + waited_us + setup.think_us, client, at + 1)));
     }
     if let Some(predictor) = &run.predictor {
-        let PredictionStats { issued, used, .. } = predictor.stats();
+        let PredictionStats { issued, used, events, .. } = predictor.stats();
         let prediction_bytes = predictor.bytes();
-        run.outcome = Outcome { issued, used, prediction_bytes, ..run.outcome };
+        run.outcome = Outcome { issued, used, events, prediction_bytes, ..run.outcome };
     }
     run.outcome
 }
@@ -125,8 +171,9 @@ impl Run {
         }
     }
 
-    fn request(&mut self, key: u64) {
-        self.now_us += self.setup.think_us;
+    /// One request at a time that is never earlier than the last; how long it takes.
+    fn request(&mut self, key: u64, now_us: u64) -> u64 {
+        self.now_us = now_us;
         self.land();
         self.outcome.requests += 1;
         let hash = self.hash.number(key);
@@ -134,28 +181,30 @@ impl Run {
             Some(is_ahead) => {
                 self.outcome.hits += 1;
                 if !std::mem::replace(is_ahead, false) {
-                    return;
+                    return 0;
                 }
-                Access::Prefetched
+                (Access::Prefetched, 0)
             }
             None => self.fetch(key),
         };
-        self.predict(key, access);
+        self.predict(key, access.0);
+        access.1
     }
 
     /// Waits for a key that is not there.
-    fn fetch(&mut self, key: u64) -> Access {
+    fn fetch(&mut self, key: u64) -> (Access, u64) {
         let arrival_us = self.flights.remove(&key);
         let ready_us = arrival_us.unwrap_or(self.now_us + self.setup.round_trip_us);
-        self.outcome.waited_us += ready_us.saturating_sub(self.now_us);
-        self.now_us = self.now_us.max(ready_us);
+        let waited_us = ready_us.saturating_sub(self.now_us);
+        self.outcome.waited_us += waited_us;
+        // Others who ask meanwhile would join; they are counted as if it were here.
         self.store(key, false);
         if arrival_us.is_some() {
             self.outcome.joined += 1;
-            return Access::Late;
+            return (Access::Late, waited_us);
         }
         self.outcome.misses += 1;
-        Access::Miss
+        (Access::Miss, waited_us)
     }
 
     fn predict(&mut self, key: u64, access: Access) {
@@ -201,6 +250,7 @@ mod tests {
         has_prediction: false,
         round_trip_us: 1000,
         think_us: 100,
+        clients: 1,
     };
 
     /// A walk over more keys than fit, again and again.
@@ -230,6 +280,20 @@ mod tests {
         assert!((ahead.hits + ahead.joined) * 10 > ahead.requests * 9, "{ahead:?}");
         assert!(ahead.waited_us * 4 < plain.waited_us, "{ahead:?} {plain:?}");
         assert!(ahead.prediction_bytes <= SETUP.capacity_bytes / 4, "{ahead:?}");
+    }
+
+    #[test]
+    fn clients_that_come_between_each_other_are_told_apart() {
+        let mut trace = Vec::new();
+        for client in 0..8 {
+            (0..40).for_each(|_| trace.extend((0..160).map(|key| client * 10_000 + key)));
+        }
+        let setup = Setup { clients: 8, ..SETUP };
+        let (plain, ahead) = compare(&trace, &setup);
+        assert_eq!(plain.requests, trace.len() as u64);
+        assert!(ahead.hits + ahead.joined > plain.hits + 1_000, "{ahead:?} {plain:?}");
+        assert!(ahead.lost * 20 < ahead.requests, "{ahead:?}");
+        assert_eq!(simulate(&trace, &setup), plain);
     }
 
     #[test]
