@@ -25,7 +25,7 @@ import redis
 KINDS = ("user", "perm", "flags", "cart", "quota", "prefs", "inbox")
 RETURNING = 2_000
 COLD_AT_THE_END = 100
-LEARNED_RUN = 20
+LEARNED_RUN = 10
 LEARNED_ROUND_TRIPS = 3.0
 HIT_ROUNDS, HIT_READS = 5, 100_000
 
@@ -127,11 +127,11 @@ class Run:
 
 
 def _learned_after(strangers: list[tuple[int, float]]) -> int | None:
-    """The request from which on a run of strangers is served in a few round trips."""
+    """The request from which on so many strangers in a row are served in a few round trips."""
     for place in range(len(strangers) - LEARNED_RUN):
-        run = [taken for _, taken in strangers[place : place + LEARNED_RUN]]
-        if statistics.median(run) <= LEARNED_ROUND_TRIPS:
-            return strangers[place][0]
+        run = strangers[place : place + LEARNED_RUN]
+        if all(taken <= LEARNED_ROUND_TRIPS for _, taken in run):
+            return run[0][0]
     return None
 
 

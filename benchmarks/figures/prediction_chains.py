@@ -22,8 +22,8 @@ METHOD = (
     "Half of the requests are of users nobody has seen, half of 2 000 who come again (Zipf); the "
     "server is a round trip of 1 ms away (a relay). After as many requests again the application "
     "uses other templates and a hash instead of JSON. Reads that wait are counted over 100 more "
-    "requests of strangers at the end of each half; a request counts as learned where the median "
-    "of 20 strangers is 3 round trips or less. Nothing is known at the start."
+    "requests of strangers at the end of each half; a half counts as learned from where ten "
+    "strangers in a row take 3 round trips or less. Nothing is known at the start."
 )
 CONTENDERS = ()
 COLUMNS = (

@@ -16,8 +16,9 @@ SUMMARY = "the same API without and with cachee, on a real Valkey and PostgreSQL
 EPILOG = """\
 A FastAPI application that checks a session, permissions and flags, counts against a rate limit and
 asks for figures and orders is run twice with the same requests: by `uvicorn app:app …` and by
-`cachee run -- uvicorn app:app …`. Other processes change what it reads meanwhile, and every answer
-is checked against what they had committed one second before it was asked for.
+`cachee run -- uvicorn app:app …`, and once more without prediction for the first visit of each
+user. Other processes change what it reads meanwhile, and every answer is checked against what they
+had committed one second before it was asked for.
 
 examples:
   cachee demo                                  about a minute

@@ -1,9 +1,10 @@
-"""The two runs: the same application, the same requests, the same writers, without and with cachee.
+"""The runs: the same application, the same requests, the same writers, without and with cachee.
 
 Each run starts from freshly filled stores and a new application process. Its warm-up asks once for
 every user (which fills what the application itself keeps in Redis, in both runs, and L1 in one of
 them); then the measured requests follow, the same sequence in both. The writers run all the time,
-and every answer, those of the warm-up included, goes to the checker.
+and every answer, those of the warm-up included, goes to the checker. A third run is a warm-up
+alone, without prediction: what the first visit of a user costs then.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import psycopg
@@ -84,13 +85,14 @@ class Run:
 
     warm_up: Phase
     measured: Phase
+    first_visits: Durations
     durations: Durations
     verdict: Verdict
 
 
 @dataclass(frozen=True)
 class Result:
-    """Both runs and the circumstances."""
+    """The runs and the circumstances; `unpredicted` has first visits alone, and may be missing."""
 
     settings: Settings
     rtt_added_ms: dict[str, float]
@@ -98,14 +100,15 @@ class Result:
     relay_late_us_p99: float
     without: Run
     with_cachee: Run
+    unpredicted: Run | None
     server_versions: dict[str, str]
 
 
 def compare(settings: Settings, progress: Progress, prefix: Sequence[str] | None = None) -> Result:
-    """Start everything, run twice, stop everything.
+    """Start everything, run, stop everything.
 
     `prefix` stands before the application's command line in the second run, in place of
-    `cachee run --`; then no process is asked for its L1's statistics.
+    `cachee run --`; then no process is asked for its L1's statistics, and there is no third run.
     """
     progress("starting Valkey and PostgreSQL", 0, 0)
     with servers.stores() as stores:
@@ -116,6 +119,15 @@ def compare(settings: Settings, progress: Progress, prefix: Sequence[str] | None
             with_cachee = _run(
                 settings, stores, relay, partial(progress, "with cachee"), prefix=prefix
             )
+            unpredicted = None
+            if prefix is None:
+                unpredicted = _run(
+                    replace(settings, requests=0),
+                    stores,
+                    relay,
+                    partial(progress, "without prediction"),
+                    prefix=cachee_command("run", "--prefetch", "off", "--"),
+                )
             relay.end()
         return Result(
             settings,
@@ -124,6 +136,7 @@ def compare(settings: Settings, progress: Progress, prefix: Sequence[str] | None
             relay.late_us_p99,
             without,
             with_cachee,
+            unpredicted,
             {"valkey": stores.valkey.version, "postgresql": stores.postgres.version},
         )
 
@@ -167,7 +180,8 @@ def _run(
                     answers, lambda: ask_all(port, asked, settings.concurrency, each)
                 )
             verdict = check(history.read(log, filled), answers, BOUND_MS)
-    return Run(warm_up, measured, Durations(answers[len(everyone) :]), verdict)
+    first, later = Durations(answers[: len(everyone)]), Durations(answers[len(everyone) :])
+    return Run(warm_up, measured, first, later, verdict)
 
 
 class _Observer:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 
 from cachee.demo import content
+from cachee.demo.checker import Verdict
 from cachee.demo.comparison import BOUND_MS, Phase, Result, Run
 from cachee.demo.measurement import CACHEABLE_STAGES, REST, STAGES, TOGETHER, TOTAL
 from cachee.demo.writers import SHARES
@@ -39,6 +40,7 @@ def as_text(result: Result) -> str:
             "",
             *_waterfall(result),
             "",
+            *_first_visits(result),
             *_verdict(result),
         ]
     )
@@ -47,7 +49,7 @@ def as_text(result: Result) -> str:
 def as_json(result: Result) -> dict[str, object]:
     """Everything measured, the histograms included."""
     settings, with_cachee = result.settings, result.with_cachee
-    verdicts = (result.without.verdict, with_cachee.verdict)
+    verdicts = _verdicts(result)
     return {
         "rtt_ms": settings.rtt_ms,
         "rtt_added_ms": {name: round(ms, 4) for name, ms in result.rtt_added_ms.items()},
@@ -63,6 +65,7 @@ def as_json(result: Result) -> dict[str, object]:
         "without": _run_json(result.without),
         "with": _run_json(with_cachee) | {"l1_hit_rate": l1_hit_rate(result)},
         "speedup_p50": _factor(result, TOTAL),
+        "first_visits": {name: _first_json(run) for name, run in _first_runs(result)},
         "redis_stages_speedup_p50": _factor(result, TOGETHER),
         "answers_checked": sum(verdict.answers_checked for verdict in verdicts),
         "stale_answers": sum(verdict.stale_answers for verdict in verdicts),
@@ -79,8 +82,13 @@ def l1_hit_rate(result: Result) -> float:
 
 def is_wrong(result: Result) -> bool:
     """Whether the checker found an answer it does not allow, in either run."""
-    verdicts = (result.without.verdict, result.with_cachee.verdict)
+    verdicts = _verdicts(result)
     return any(verdict.stale_answers or verdict.impossible_answers for verdict in verdicts)
+
+
+def _verdicts(result: Result) -> list[Verdict]:
+    runs = (result.without, result.with_cachee, result.unpredicted)
+    return [run.verdict for run in runs if run is not None]
 
 
 def versions(result: Result) -> dict[str, str]:
@@ -177,6 +185,33 @@ def _waterfall(result: Result) -> Iterator[str]:
             bar = "█" * (last - first) or "▏"
             yield f"  {_name(name):<15}{' ' * first}{bar} {_duration(took_us)}"
             since_us += took_us
+
+
+def _first_runs(result: Result) -> Iterator[tuple[str, Run]]:
+    yield "without", result.without
+    if result.unpredicted is not None:
+        yield "without_prediction", result.unpredicted
+    yield "with", result.with_cachee
+
+
+def _first_json(run: Run) -> dict[str, float]:
+    reads = run.first_visits.percentiles(TOGETHER)
+    return {"redis_reads_p50_ms": reads.p50_us / 1e3, "redis_reads_p99_ms": reads.p99_us / 1e3}
+
+
+def _first_visits(result: Result) -> Iterator[str]:
+    """What the reads of a user cost whom nobody has seen."""
+    if result.unpredicted is None:
+        return
+    yield "first visit     Redis reads together, p50 and p99, of users nobody has seen"
+    titles = {
+        "without": "without",
+        "without_prediction": "with cachee, prefetch off",
+        "with": "with cachee",
+    }
+    for name, run in _first_runs(result):
+        p50_us, p99_us = run.first_visits.percentiles(TOGETHER)
+        yield f"                {titles[name]:<27}{_duration(p50_us):>10}{_duration(p99_us):>10}"
 
 
 def _verdict(result: Result) -> Iterator[str]:
