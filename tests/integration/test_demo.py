@@ -20,6 +20,7 @@ from cachee.demo.measurement import STAGES
 # Small enough for a test; the rate is high so that many answers meet a fresh change.
 SMALL = ["--requests", "600", "--users", "150", "--write-rate", "150", "--rtt", "0.3"]
 DEMO_TIMEOUT_S = 120
+FIRST_VISITS = ("without", "without_prediction", "with")
 RUN_KEYS = {"p50_ms", "p99_ms", "stages", "histograms_us"}
 
 
@@ -154,7 +155,9 @@ def test_demo_in_small(tmp_path: Path) -> None:
         assert run["check"]["commits"] > 50
         counted = sum(count for _, count in run["histograms_us"]["total"])
         assert counted == run["answered_requests"] > 500
-    assert told["answers_checked"] == 2 * (600 + 150)
+    assert told["answers_checked"] == 2 * (600 + 150) + 150
+    first = {name: told["first_visits"][name]["redis_reads_p50_ms"] for name in FIRST_VISITS}
+    assert first["with"] < first["without"]
     assert told["stale_answers"] == 0
     assert told["impossible_answers"] == 0
     assert 0.5 < told["with"]["l1_hit_rate"] <= 1
