@@ -58,8 +58,8 @@ pub use gate::Gate;
 pub use hash::KeyedHash;
 pub use hottest::Hot;
 pub use prediction::{
-    Access, Ahead, Fields, Foresight, ForesightConfig, ForesightStats, Origin, PredictionStats,
-    Predictor, REFETCH_HITS, RuleStats, RuleView, SentStats, Target,
+    Access, Ahead, Fields, Foresight, ForesightConfig, ForesightStats, Learned, Origin,
+    PredictionStats, Predictor, REFETCH_HITS, RuleStats, RuleView, SentStats, Target,
 };
 pub use shard::{Inserted, Shard, SlotId};
 pub use statistics::Stats;

@@ -67,6 +67,11 @@ pub fn spec(shape: u32) -> Option<&'static Spec> {
     table::COMMANDS.get((shape & SHAPE_MASK) as usize)
 }
 
+/// The shape of a command by its name, in upper case.
+pub(crate) fn shape_named(name: &[u8]) -> Option<u32> {
+    spec_of(name).map(|(shape, _)| shape)
+}
+
 /// The name of a shape's command, for people.
 pub fn command_name(shape: u32) -> &'static str {
     spec(shape).map_or("?", |spec| spec.name)

@@ -10,7 +10,8 @@ so serves only what the server says now. A value in a file would be a value nobo
     …
 
 The first line is the header, every other one user, database and the words of a read, bytes as
-Latin-1. A file of another upstream, of another version or with a wrong checksum is left unused,
+Latin-1. What was learned of which key leads to which stands there too, as words that begin with
+`RULE`. A file of another upstream, of another version or with a wrong checksum is left unused,
 with a warning. It is replaced as a whole, and only its owner may read it: names can be secrets too.
 """
 

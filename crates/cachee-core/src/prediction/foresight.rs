@@ -10,7 +10,9 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::FixedState;
 
 use super::names::Names;
-use super::rules::{Ahead, Fields, Origin, RuleStats, RuleView, Rules, RulesConfig, Target};
+use super::rules::{
+    Ahead, Fields, Learned, Origin, RuleStats, RuleView, Rules, RulesConfig, Target,
+};
 use super::{Access, Predictor};
 use crate::hash::KeyedHash;
 use crate::store::EntryRef;
@@ -267,6 +269,16 @@ impl Foresight {
         let rules = self.rules.stats();
         let bytes = rules.bytes + (self.streams.bytes() + self.names.bytes()) as u64;
         ForesightStats { rules, bytes, ..self.stats }
+    }
+
+    /// What is worth keeping for the next process.
+    pub fn learned(&self, count: usize) -> Vec<Learned> {
+        self.rules.learned(count)
+    }
+
+    /// Takes over what an earlier process has learned.
+    pub fn learn_again(&mut self, learned: &[Learned]) {
+        self.rules.learn_again(learned);
     }
 
     /// The rules of most use, at most `count`.

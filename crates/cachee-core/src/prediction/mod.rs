@@ -41,7 +41,7 @@ mod streams;
 mod trust;
 
 pub use foresight::{Foresight, ForesightConfig, ForesightStats, REFETCH_HITS, SentStats};
-pub use rules::{Ahead, Fields, Origin, RuleStats, RuleView, Target};
+pub use rules::{Ahead, Fields, Learned, Origin, RuleStats, RuleView, Target};
 use share::Share;
 use streams::Streams;
 use trust::Trust;

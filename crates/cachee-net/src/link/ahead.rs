@@ -11,7 +11,7 @@
 //! goes wrong with it is nobody's error.
 
 use cachee_core::{
-    Access, Ahead, EntryRef, Fields, Foresight, ForesightConfig, ForesightStats, Origin,
+    Access, Ahead, EntryRef, Fields, Foresight, ForesightConfig, ForesightStats, Learned, Origin,
     REFETCH_HITS, RuleView, Store, Target, Weigh,
 };
 
@@ -235,6 +235,24 @@ impl<V: LinkValue> Link<V> {
         let Some(renewals) = &state.renewals else { return Some(stats) };
         let bytes = stats.bytes + renewals.bytes() as u64;
         Some(ForesightStats { renewal: renewals.stats, bytes, ..stats })
+    }
+
+    /// What is worth keeping for the next process, at most `count` rules.
+    pub fn learned(&self, count: usize) -> Vec<Learned> {
+        if self.is_abandoned() {
+            return Vec::new();
+        }
+        let state = self.state.lock();
+        state.foresight.as_ref().map_or(Vec::new(), |foresight| foresight.learned(count))
+    }
+
+    /// Takes over what an earlier process has learned.
+    pub fn learn_again(&self, learned: &[Learned]) {
+        if !self.is_abandoned()
+            && let Some(foresight) = &mut self.state.lock().foresight
+        {
+            foresight.learn_again(learned);
+        }
     }
 
     /// The rules of most use, at most `count`.

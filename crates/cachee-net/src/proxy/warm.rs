@@ -1,4 +1,6 @@
-//! What was hot in an earlier run, read ahead: names come in, values only from the server.
+//! What was hot in an earlier run, read ahead: names come in, values only from the server. And what
+//! was learned there of which key leads to which: rules travel as names of a command that no server
+//! has.
 //!
 //! The problem: a new proxy sends every first read to the server, just when all clients reconnect.
 //! The idea: a thread asks the links for the names that were hot, as if a client had asked, so that
@@ -15,13 +17,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use cachee_core::Learned;
 use parking_lot::Mutex;
 
 use super::config::{Login, Mode};
 use super::host::{Host, Identity};
 use super::pause::Stop;
 use super::shared::{LinkFeed, Shared};
-use crate::cacheable::{cacheable, decode_words, encode_args};
+use crate::cacheable::{cacheable, command_name, decode_words, encode_args, shape_named};
 use crate::link::{LinkStatus, Outcome, Read, Request, Waiter};
 
 /// Reads in one write.
@@ -38,6 +41,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const WAITING_MAX: usize = 10_000;
 /// Links opened for the proxy's own user before a client asks, one a database.
 const OWN_LINKS_MAX: usize = 16;
+/// Rules kept of one link.
+const RULES_MAX: usize = 128;
+/// In the place of a command.
+const RULE: &[u8] = b"RULE";
+/// Links whose rules wait for them.
+const LEARNED_MAX: usize = 256;
 /// Longer names are not worth keeping.
 const NAME_BYTES_MAX: usize = 16 << 10;
 
@@ -101,11 +110,20 @@ impl Warmer {
         self.warmed.load(Ordering::Relaxed)
     }
 
-    /// The names most hit, then those that still wait to be read, at most `count`.
+    /// What was learned, the names most hit, then those that still wait to be read, at most `count`.
     pub(crate) fn hot_keys(&self, count: usize) -> Vec<HotKey> {
-        let links = self.shared.links().into_iter();
-        let scopes: HashMap<u32, Identity> =
-            links.map(|(identity, feed)| (feed.link.gate().scope(), identity)).collect();
+        let links = self.shared.links();
+        let learned = links.iter().flat_map(|(identity, feed)| {
+            let (user, db) = (user_of(identity.login.as_ref()), identity.db);
+            let rules = feed.link.learned(RULES_MAX).into_iter();
+            rules.map(move |rule| HotKey { user: user.clone(), db, words: words_of(rule) })
+        });
+        let learned: Vec<HotKey> = learned.take(count).collect();
+        let count = count - learned.len();
+        let scopes: HashMap<u32, Identity> = links
+            .into_iter()
+            .map(|(identity, feed)| (feed.link.gate().scope(), identity))
+            .collect();
         let is_known = |scope: u32| scopes.contains_key(&scope);
         let hottest = self.shared.store.hottest(count, NAME_BYTES_MAX, is_known);
         let named = hottest.iter().filter_map(|hot| {
@@ -117,12 +135,15 @@ impl Warmer {
                 words: words.into_iter().map(<[u8]>::to_vec).collect(),
             })
         });
-        let mut hot_keys: Vec<HotKey> = named.collect();
+        let mut hot_keys: Vec<HotKey> = learned;
+        let learned = hot_keys.len();
+        hot_keys.extend(named);
         let waiting = self.waiting.lock();
         let left = waiting.names.iter().flat_map(|((user, db), names)| {
             names.iter().map(|words| HotKey { user: user.clone(), db: *db, words: words.clone() })
         });
-        hot_keys.extend(left.take(count - hot_keys.len().min(count)));
+        let names = hot_keys.len() - learned;
+        hot_keys.extend(left.take(count - names.min(count)));
         hot_keys
     }
 
@@ -135,6 +156,9 @@ impl Warmer {
         if self.stop.is_told() || self.shared.config.mode == Mode::Off || is_cluster {
             return;
         }
+        let (rules, hot_keys): (Vec<_>, Vec<_>) =
+            hot_keys.into_iter().partition(|hot| hot.words.first().is_some_and(|it| it == RULE));
+        self.learn_again(rules);
         let mut waiting = self.waiting.lock();
         let room = WAITING_MAX.saturating_sub(waiting.names.values().map(VecDeque::len).sum());
         for HotKey { user, db, words } in hot_keys.into_iter().take(room) {
@@ -152,6 +176,23 @@ impl Warmer {
             }
             waiting.is_running = true;
         }
+    }
+
+    /// Links that are open are told at once, others when they are opened.
+    fn learn_again(&self, rules: Vec<HotKey>) {
+        let mut learned: HashMap<(String, u32), Vec<Learned>> = HashMap::new();
+        for HotKey { user, db, words } in rules {
+            if let Some(rule) = rule_of(words) {
+                learned.entry((user, db)).or_default().push(rule);
+            }
+        }
+        for (identity, feed) in self.shared.links() {
+            let of_user = (user_of(identity.login.as_ref()), identity.db);
+            if let Some(rules) = learned.remove(&of_user) {
+                feed.link.learn_again(&rules);
+            }
+        }
+        self.shared.learned.lock().extend(learned.into_iter().take(LEARNED_MAX));
     }
 
     /// Reads nothing more.
@@ -253,6 +294,29 @@ impl Warmer {
             warmed.fetch_add(u64::from(matches!(end, Outcome::Reply(_))), Ordering::Relaxed);
         })
     }
+}
+
+/// A rule as the words of a command.
+fn words_of(rule: Learned) -> Words {
+    let Learned { shapes, templates: [source, target], bindings, precision } = rule;
+    let [from, to] = shapes.map(|shape| command_name(shape).as_bytes().to_vec());
+    let mut words = vec![RULE.to_vec(), from, source, to, target];
+    words.push(format!("{precision:.2}").into_bytes());
+    words.extend(bindings);
+    words
+}
+
+fn rule_of(words: Words) -> Option<Learned> {
+    let mut words = words.into_iter();
+    let mut next = || words.next();
+    let (_, from, source, to, target, precision) =
+        (next()?, next()?, next()?, next()?, next()?, next()?);
+    Some(Learned {
+        shapes: [shape_named(&from)?, shape_named(&to)?],
+        templates: [source, target],
+        bindings: words.collect(),
+        precision: std::str::from_utf8(&precision).ok()?.parse().ok()?,
+    })
 }
 
 fn request_of<'a>(shared: &Shared, words: &'a [&'a [u8]], args: &'a [u8]) -> Option<Request<'a>> {

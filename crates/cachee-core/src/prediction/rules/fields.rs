@@ -25,7 +25,7 @@ pub(super) struct Field<'a> {
 }
 
 /// What a name is called inside: 31 bits of its hash.
-fn label_of(name: &[u8]) -> u32 {
+pub(super) fn label_of(name: &[u8]) -> u32 {
     // FNV-1a: names come from the application, and a collision costs a prediction.
     let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
     name.iter().fold(0x811c_9dc5, step) | OF_VALUE

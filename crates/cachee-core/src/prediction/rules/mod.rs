@@ -35,6 +35,7 @@
 
 mod binding;
 mod fields;
+mod learned;
 mod past;
 mod rule;
 mod table;
@@ -51,6 +52,7 @@ use crate::hash::KeyedHash;
 use crate::store::EntryRef;
 use binding::{Binding, Wanted, fillings, number_of};
 pub use fields::Fields;
+pub use learned::Learned;
 use past::Pasts;
 use rule::{FLOOR, HOPELESS_PERIOD, Rule, TRIALS_MIN};
 use table::{Ref, Table};
@@ -413,16 +415,16 @@ impl Rules {
         // The earlier it is known, the earlier it is here.
         for (source, bindings) in found.into_iter().rev() {
             if begun < RULES_A_MISS {
-                begun += usize::from(self.begin_rule(source, target, bindings));
+                begun += usize::from(self.begin_rule(source, target, bindings).is_some());
             }
         }
         begun > 0
     }
 
     /// One more rule, unless it is known or there is no room.
-    fn begin_rule(&mut self, source: Ref, target: Ref, bindings: Box<[Binding]>) -> bool {
+    fn begin_rule(&mut self, source: Ref, target: Ref, bindings: Box<[Binding]>) -> Option<Ref> {
         let now = self.stats.events;
-        let Some(template) = self.templates.get_mut(source) else { return false };
+        let template = self.templates.get_mut(source)?;
         let rules = &self.rules;
         template.rules.retain(|&rule| rules.get(rule).is_some());
         let of_pair = |rule: &&Rule| rule.target == target;
@@ -430,21 +432,20 @@ impl Rules {
             template.rules.iter().filter_map(|&rule| rules.get(rule)).filter(of_pair).collect();
         let is_known = known.iter().any(|rule| rule.bindings == bindings);
         if is_known {
-            return false;
+            return None;
         }
         if known.len() < RULES_A_PAIR && template.rules.len() >= RULES_A_SOURCE {
             // Whatever is worth least, unless all of it is of use.
             let worth = |rule: &Ref| Some((rules.get(*rule)?.worth(now)?, *rule));
             let least = template.rules.iter().filter_map(worth).min_by_key(|(worth, _)| *worth);
-            let Some((_, least)) = least else { return false };
-            self.rules.remove(least);
+            self.rules.remove(least?.1);
         } else if known.len() >= RULES_A_PAIR {
             let mut of_pair = template.rules.iter().copied().filter(|&rule| {
                 let tried =
                     |rule: &Rule| rule.target == target && rule.precision.trials >= TRIALS_MIN;
                 self.rules.get(rule).is_some_and(|rule| tried(rule) && !rule.is_trusted())
             });
-            let Some(useless) = of_pair.next() else { return false };
+            let useless = of_pair.next()?;
             self.rules.remove(useless);
         }
         if self.rules.is_full()
@@ -453,9 +454,9 @@ impl Rules {
             self.rules.remove(least);
         }
         let rule = Rule::new(source, target, bindings, now);
-        let Some(rule) = self.rules.insert(rule) else { return false };
+        let rule = self.rules.insert(rule)?;
         template.rules.push(rule);
-        true
+        Some(rule)
     }
 
     /// Predicts by the rules of a template: those that need its value once that is shown, the

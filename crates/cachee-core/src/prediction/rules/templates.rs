@@ -201,17 +201,52 @@ impl Templates {
             let is_it = known.shape == id.shape && known.holes == holes.len();
             return is_it.then_some(Recognised { template, holes });
         }
-        self.make_room();
         let parts = pieces.iter().map(|piece| match piece {
             Piece::Text(text) => Part::Text((*text).into()),
             Piece::Hole(_) => Part::Hole,
             Piece::End => Part::End,
         });
+        let template = self.insert(hash, id.shape, parts.collect(), holes.len(), now)?;
+        Some(Recognised { template, holes })
+    }
+
+    /// The template of these parts, a new one if need be.
+    pub(super) fn known(&mut self, shape: u32, parts: Vec<Part>) -> Option<Ref> {
+        let mut hash = self.hash.number(u64::from(shape));
+        let mut pieces = Vec::new();
+        for part in &parts {
+            let piece = match part {
+                Part::Text(text) => Piece::Text(text),
+                Part::Hole => Piece::Hole(b""),
+                Part::End => Piece::End,
+            };
+            hash = self.add(hash, &mut pieces, piece);
+        }
+        let holes = parts.iter().filter(|part| **part == Part::Hole).count();
+        if holes > HOLES_MAX {
+            return None;
+        }
+        if let Some(&known) = self.by_hash.get(&hash) {
+            let template = self.table.get(known)?;
+            return (template.shape == shape && template.holes == holes).then_some(known);
+        }
+        self.insert(hash, shape, parts.into(), holes, 0)
+    }
+
+    fn insert(
+        &mut self,
+        hash: u64,
+        shape: u32,
+        parts: Box<[Part]>,
+        holes: usize,
+        now: u64,
+    ) -> Option<Ref> {
+        self.make_room();
         let template = self.table.insert(Template {
             hash,
-            shape: id.shape,
-            parts: parts.collect(),
-            holes: holes.len(),
+            shape,
+            parts,
+            holes,
             rules: Vec::new(),
             seen: 1,
             latest: now,
@@ -220,7 +255,7 @@ impl Templates {
             of_use: Precision::default(),
         })?;
         self.by_hash.insert(hash, template);
-        Some(Recognised { template, holes })
+        Some(template)
     }
 
     fn make_room(&mut self) {

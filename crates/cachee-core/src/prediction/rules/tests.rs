@@ -399,3 +399,26 @@ fn a_key_drawn_by_chance_is_one_that_is_not_here() {
     let stats = world.rules.stats();
     assert!(stats.issued * 20 < stats.events, "{stats:?} {:#?}", world.rules.views(5));
 }
+
+#[test]
+fn what_was_learned_is_taken_over_by_the_next() {
+    let mut world = World::new();
+    for number in 0..40 {
+        request(&mut world, number, 5_000 + number * 3);
+    }
+    (0..30).for_each(|page| world.read(&format!("feed:page:{page}:{}", "en"), &[]));
+    let learned = world.rules.learned(100);
+    assert!(learned.len() >= 8, "{learned:#?}");
+    let mut next = World::new();
+    next.rules.learn_again(&learned);
+    assert_eq!(next.rules.learned(100).len(), learned.len());
+    assert_eq!(next.missed(|world| request(world, 777, 9_999)), 1, "from the first request on");
+    let before = next.rules.stats().rules;
+    next.rules.learn_again(&learned);
+    assert_eq!(next.rules.stats().rules, before, "nothing is there twice");
+    let mut broken = learned[0].clone();
+    broken.bindings = vec![b"h99".to_vec()];
+    let mut other = World::new();
+    other.rules.learn_again(&[broken.clone(), Learned { templates: [vec![0], vec![]], ..broken }]);
+    assert_eq!(other.rules.stats().rules, 0);
+}

@@ -41,6 +41,11 @@ const PATIENCE_LEAST_MS: f32 = 50.0;
 const PATIENCE_DELAYS: f32 = 4.0;
 
 impl Precision {
+    /// As an earlier process has found it.
+    pub(super) fn known(value: f32) -> Self {
+        Self { trials: SAMPLE, value, ..Self::default() }
+    }
+
     /// One more prediction; the number of its sample if it is to be followed.
     pub(super) fn begin(&mut self, now_ms: u64) -> Option<u32> {
         if self.begun == SAMPLE && now_ms.saturating_sub(self.latest_ms) > self.patience_ms() {
