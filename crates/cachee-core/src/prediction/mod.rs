@@ -46,6 +46,8 @@ use share::Share;
 use streams::Streams;
 use trust::Trust;
 
+/// With less in all there is no room for a log that is of use.
+const TOTAL_BYTES_MIN: usize = 256 << 10;
 /// Reads that may be asked for ahead of events, at most: one an event comes back.
 const TOKENS: u32 = 64;
 
@@ -75,6 +77,7 @@ pub struct PredictionStats {
 
 /// Predicts keys from the order in which they are missed.
 pub struct Predictor {
+    is_on: bool,
     streams: Streams,
     trust: Trust,
     share: Share,
@@ -91,6 +94,7 @@ impl Predictor {
     pub fn new(total_bytes: usize, horizon: usize) -> Self {
         let share = Share::new(total_bytes);
         Self {
+            is_on: total_bytes >= TOTAL_BYTES_MIN,
             streams: Streams::new(share.bytes()),
             trust: Trust::new(horizon),
             share,
@@ -108,12 +112,15 @@ impl Predictor {
         access: Access,
         mut is_held: impl FnMut(u64) -> bool,
     ) -> &[u64] {
-        let Self { streams, trust, share, tokens, names_bytes, stats, ahead } = self;
+        let Self { is_on, streams, trust, share, tokens, names_bytes, stats, ahead } = self;
         stats.events += 1;
+        ahead.clear();
+        if !*is_on {
+            return ahead;
+        }
         stats.used += u64::from(access != Access::Miss);
         *tokens = (*tokens + 1).min(TOKENS);
         trust.seen(code);
-        ahead.clear();
         streams.observe(code, access == Access::Late, |next| {
             if is_held(next) {
                 return;
@@ -158,7 +165,7 @@ impl Predictor {
 
     /// What the prediction has of the total, in bytes; the rest is the cache's.
     pub fn bytes(&self) -> usize {
-        self.streams.bytes() + self.trust.bytes()
+        if self.is_on { self.streams.bytes() + self.trust.bytes() } else { 0 }
     }
 
     /// The counters.

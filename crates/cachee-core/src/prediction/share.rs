@@ -14,7 +14,7 @@ const USED_PART: u32 = 20;
 const FIRST_PART: usize = 64;
 const BELIEVED_PART: usize = 32;
 const LARGEST_PART: usize = 5;
-const SMALLEST_PART: usize = 256;
+const SMALLEST_PART: usize = 512;
 
 pub(super) struct Share {
     total: usize,

@@ -11,8 +11,8 @@ use crate::ghost::Ghost;
 const FLOOR: f64 = 0.2;
 /// How much oftener than a placebo.
 const OVER_PLACEBO: f64 = 2.0;
-/// Events that a prediction has at the least.
-const HORIZON_MIN: usize = 32;
+/// Events that a prediction has at the least, and at the most: what is open takes memory.
+const HORIZON: std::ops::RangeInclusive<usize> = 32..=4096;
 /// Before so many nobody is believed.
 const TRIALS_MIN: u32 = 64;
 /// The weight of one trial, once there are enough.
@@ -28,7 +28,7 @@ struct Trials {
 impl Trials {
     fn new(horizon: usize) -> Self {
         let mut open = Ghost::new();
-        open.set_limit(horizon.max(HORIZON_MIN));
+        open.set_limit(horizon.clamp(*HORIZON.start(), *HORIZON.end()));
         Self { open, precision: 0.0, count: 0 }
     }
 
@@ -72,7 +72,7 @@ impl Trust {
     /// Events that a prediction has from now on.
     pub(super) fn set_horizon(&mut self, horizon: usize) {
         for trials in [&mut self.predictions, &mut self.placebos] {
-            trials.open.set_limit(horizon.max(HORIZON_MIN));
+            trials.open.set_limit(horizon.clamp(*HORIZON.start(), *HORIZON.end()));
         }
     }
 
