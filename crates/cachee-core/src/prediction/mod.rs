@@ -25,8 +25,8 @@
 //!
 //! # Limits
 //!
-//! One log for all contexts: of many interleaved clients the streams' windows sort out a few. Keys
-//! that nobody has asked for yet are not predicted.
+//! Where many share one flow (a connection that all requests come by) the streams' windows sort out
+//! a few. Keys that nobody has asked for yet are for the rules.
 //!
 //! # Sources
 //!
@@ -105,10 +105,11 @@ impl Predictor {
         }
     }
 
-    /// An access; the keys to load now. `is_held` says whether a key is there or on its way.
+    /// An access of a flow; the keys to load now. `is_held` says whether a key is there or on its way.
     pub fn observe(
         &mut self,
         code: u64,
+        flow: u64,
         access: Access,
         mut is_held: impl FnMut(u64) -> bool,
     ) -> &[u64] {
@@ -121,7 +122,7 @@ impl Predictor {
         stats.used += u64::from(access != Access::Miss);
         *tokens = (*tokens + 1).min(TOKENS);
         trust.seen(code);
-        streams.observe(code, access == Access::Late, |next| {
+        streams.observe(code, flow, access == Access::Late, |next| {
             if is_held(next) {
                 return;
             }
@@ -186,7 +187,7 @@ mod tests {
             for key in 0..keys {
                 let access = if held.remove(&key) { Access::Prefetched } else { Access::Miss };
                 misses += u64::from(round + 1 == rounds && access == Access::Miss);
-                let ahead = predictor.observe(key, access, |next| held.contains(&next)).to_vec();
+                let ahead = predictor.observe(key, 1, access, |next| held.contains(&next)).to_vec();
                 held.extend(ahead);
             }
         }
@@ -208,7 +209,7 @@ mod tests {
         let mut number = 1u64;
         for _ in 0..100_000 {
             number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            predictor.observe(number >> 50, Access::Miss, |_| false);
+            predictor.observe(number >> 50, 1, Access::Miss, |_| false);
         }
         let stats = predictor.stats();
         assert!(stats.predicted > 1_000, "{stats:?}");
@@ -224,7 +225,7 @@ mod tests {
         let mut number = 1u64;
         for _ in 0..20_000 {
             number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            predictor.observe(number >> 50, Access::Miss, |_| false);
+            predictor.observe(number >> 50, 1, Access::Miss, |_| false);
         }
         let after = predictor.stats();
         assert!(after.issued - before.issued < 2_000, "{after:?}");

@@ -116,7 +116,7 @@ fn play(trace: &[u64], setup: &Setup, mut told: impl FnMut(usize, bool)) -> Outc
             continue;
         }
         let before = run.outcome.misses;
-        let waited_us = run.request(trace[at], now_us);
+        let waited_us = run.request(trace[at], client as u64, now_us);
         told(at, run.outcome.misses > before);
         next.push(Reverse((now_us + waited_us + setup.think_us, client, at + 1)));
     }
@@ -172,7 +172,7 @@ impl Run {
     }
 
     /// One request at a time that is never earlier than the last; how long it takes.
-    fn request(&mut self, key: u64, now_us: u64) -> u64 {
+    fn request(&mut self, key: u64, client: u64, now_us: u64) -> u64 {
         self.now_us = now_us;
         self.land();
         self.outcome.requests += 1;
@@ -187,7 +187,7 @@ impl Run {
             }
             None => self.fetch(key),
         };
-        self.predict(key, access.0);
+        self.predict(key, client, access.0);
         access.1
     }
 
@@ -207,14 +207,14 @@ impl Run {
         (Access::Miss, waited_us)
     }
 
-    fn predict(&mut self, key: u64, access: Access) {
+    fn predict(&mut self, key: u64, client: u64, access: Access) {
         let Self { predictor, shard, hash, flights, arrivals, .. } = self;
         let Some(predictor) = predictor else { return };
         let is_held = |next: u64| {
             let is_there = shard.find(hash.number(next), |held| *held == next).is_some();
             is_there || flights.contains_key(&next)
         };
-        let ahead = predictor.observe(key, access, is_held);
+        let ahead = predictor.observe(key, client, access, is_held);
         let arrival_us = self.now_us + self.setup.round_trip_us;
         flights.extend(ahead.iter().map(|&next| (next, arrival_us)));
         arrivals.extend(ahead.iter().map(|&next| (arrival_us, next)));
