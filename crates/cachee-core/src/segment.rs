@@ -131,10 +131,11 @@ impl<V: Weigh> Segment<V> {
         Some(self.leases.take(hash, id))
     }
 
-    /// An entry that was loaded ahead is asked for; false when it is gone, or was asked for before.
-    pub(crate) fn reveal(&mut self, hash: u64, id: &EntryRef<'_>) -> bool {
-        let held = self.shard.find(hash, |key| key.matches(id));
-        held.is_some_and(|slot| self.shard.reveal(slot))
+    /// An entry that was loaded ahead is asked for: where it is, and when it ends; none when it is
+    /// gone, or was asked for before.
+    pub(crate) fn reveal(&mut self, hash: u64, id: &EntryRef<'_>) -> Option<(SlotId, u64)> {
+        let slot = self.shard.find(hash, |key| key.matches(id))?;
+        self.shard.reveal(slot).map(|ends_ms| (slot, ends_ms))
     }
 
     /// The right to read an entry again that goes on being served meanwhile.

@@ -342,11 +342,13 @@ impl<V: Weigh> Store<V> {
         started.begin(|(slot, generation)| Token { segment, slot, generation })
     }
 
-    /// Somebody asks for an entry that was loaded ahead: from now on hits find it. False when it is
-    /// gone, or was asked for before.
-    pub fn reveal(&self, id: &EntryRef<'_>) -> bool {
+    /// Somebody asks for an entry that was loaded ahead: from now on hits find it. Where it is, and
+    /// when it ends; none when it is gone, or was asked for before.
+    pub fn reveal(&self, id: &EntryRef<'_>) -> Option<(HitToken, u64)> {
         let hash = self.entry_hash(id);
-        self.within(self.segment_of(id.key_hash), |segment| segment.reveal(hash, id))
+        let segment = self.segment_of(id.key_hash);
+        let (slot, ends_ms) = self.within(segment, |held| held.reveal(hash, id))?;
+        Some((HitToken { segment: segment as u32, slot }, ends_ms))
     }
 
     /// The reply of the read itself was parsed; later pushes for the key void the load.

@@ -304,7 +304,7 @@ impl Run {
             // Who is behind a barrier does not take it.
             if id.args > 0 {
                 let was_ahead = std::mem::take(&mut held.is_ahead);
-                assert_eq!(self.store.reveal(&self.entry_ref(id)), was_ahead);
+                assert_eq!(self.store.reveal(&self.entry_ref(id)).is_some(), was_ahead);
             }
             return;
         }

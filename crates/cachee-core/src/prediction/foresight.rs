@@ -19,6 +19,7 @@ use crate::store::EntryRef;
 
 /// Reads of one sender that may be out and not asked for; older ones were in vain.
 const SENT_MAX: usize = 4096;
+const SENT_MS: u64 = 30_000;
 /// Set in the code of a key whose name is kept.
 const NAMED: u64 = 1 << 63;
 /// Hits since it was read that make a key worth asking for again when it changes.
@@ -80,7 +81,7 @@ pub struct ForesightConfig {
 #[derive(Default)]
 struct Sent {
     open: HashMap<u64, (Sender, u64), FixedState>,
-    order: VecDeque<(u64, u64)>,
+    order: VecDeque<(u64, u64, u64)>,
     last: u64,
 }
 
@@ -133,7 +134,10 @@ impl Foresight {
         mut is_here: impl FnMut(&EntryRef<'_>) -> bool,
     ) -> bool {
         let asked = self.rules.asked(id, flow, access, now_ms, &mut is_here);
-        self.ended(self.rules.code(id), Some(access));
+        self.end_old(now_ms);
+        let sender = self.ended(self.rules.code(id), Some(access));
+        // The streams grow by their own merit.
+        let of_streams = if sender == Some(Sender::Streams) { access } else { Access::Miss };
         let code = asked.number.unwrap_or_else(|| {
             let code = self.hash.entry(id.key_hash, 0, id.shape, id.args) | NAMED;
             self.names.keep(code, id, self.streams.names_limit());
@@ -141,7 +145,7 @@ impl Foresight {
         });
         let Self { streams, names, rules, hash, .. } = self;
         let name_of = |code: u64| name_of(code, names, rules, hash);
-        let predicted = streams.observe(code, flow, access, |code| {
+        let predicted = streams.observe(code, flow, of_streams, |code| {
             // What has no name any more cannot be asked for.
             name_of(code).is_none_or(|ahead| is_here(&ahead.id(0)))
         });
@@ -195,7 +199,7 @@ impl Foresight {
     }
 
     /// It was sent, or was not after all.
-    pub fn was_sent(&mut self, ahead: &Ahead, is_sent: bool) {
+    pub fn was_sent(&mut self, ahead: &Ahead, is_sent: bool, now_ms: u64) {
         let sender = match ahead.hops {
             STREAMS => Sender::Streams,
             REFETCH => Sender::Refetch,
@@ -204,21 +208,30 @@ impl Foresight {
         if !is_sent {
             return;
         }
+        self.ended(ahead.code, None);
         self.counted(sender).issued += 1;
         self.sent.last += 1;
         self.sent.open.insert(ahead.code, (sender, self.sent.last));
-        self.sent.order.push_back((ahead.code, self.sent.last));
-        if self.sent.order.len() > SENT_MAX
-            && let Some((code, number)) = self.sent.order.pop_front()
-            && self.sent.open.get(&code).is_some_and(|open| open.1 == number)
-        {
-            self.ended(code, None);
+        self.sent.order.push_back((ahead.code, self.sent.last, now_ms));
+    }
+
+    /// What was sent long ago was sent in vain.
+    fn end_old(&mut self, now_ms: u64) {
+        while let Some(&(code, number, sent_ms)) = self.sent.order.front() {
+            let is_old = now_ms.saturating_sub(sent_ms) > SENT_MS;
+            if !is_old && self.sent.order.len() <= SENT_MAX {
+                return;
+            }
+            self.sent.order.pop_front();
+            if self.sent.open.get(&code).is_some_and(|open| open.1 == number) {
+                self.ended(code, None);
+            }
         }
     }
 
     /// One that was sent has been asked for, or will not be.
-    fn ended(&mut self, code: u64, access: Option<Access>) {
-        let Some((sender, _)) = self.sent.open.remove(&code) else { return };
+    fn ended(&mut self, code: u64, access: Option<Access>) -> Option<Sender> {
+        let (sender, _) = self.sent.open.remove(&code)?;
         let counted = self.counted(sender);
         let is_right = match access {
             Some(Access::Prefetched) => {
@@ -239,6 +252,7 @@ impl Foresight {
             Sender::Refetch => &mut self.refetch_precision,
         };
         *precision += WEIGHT * (if is_right { 1.0 } else { 0.0 } - *precision);
+        Some(sender)
     }
 
     fn counted(&mut self, sender: Sender) -> &mut SentStats {
@@ -332,7 +346,7 @@ mod tests {
             let access = if is_ahead { Access::Prefetched } else { Access::Miss };
             foresight.asked(&id, 1, access, 0, |id| here.contains(id.key));
             for ahead in foresight.take_ahead() {
-                foresight.was_sent(&ahead, true);
+                foresight.was_sent(&ahead, true, 0);
                 here.insert(ahead.key);
             }
         }
@@ -386,7 +400,7 @@ mod tests {
         foresight.changed(&id, REFETCH_HITS);
         let ahead = foresight.take_ahead();
         assert_eq!(ahead[0].key, b"flags");
-        foresight.was_sent(&ahead[0], true);
+        foresight.was_sent(&ahead[0], true, 0);
         foresight.asked(&id, 1, Access::Prefetched, 0, |_| false);
         let refetch = foresight.stats().refetch;
         assert_eq!((refetch.issued, refetch.used), (1, 1));
@@ -396,12 +410,24 @@ mod tests {
             foresight.changed(&id, REFETCH_HITS);
             for ahead in foresight.take_ahead() {
                 sent += 1;
-                foresight.was_sent(&ahead, true);
+                foresight.was_sent(&ahead, true, 0);
                 foresight.asked(&id, 1, Access::Miss, 0, |_| false);
                 foresight.take_ahead();
             }
         }
         assert!(sent < 300, "{sent} of 1000 sent in vain");
+    }
+
+    #[test]
+    fn the_merit_of_others_is_not_the_streams() {
+        let mut foresight = foresight();
+        for number in 0..200_000u64 {
+            let key = format!("user:{number}");
+            let key_hash = foresight.hash.bytes(key.as_bytes());
+            let id = EntryRef { scope: 0, shape: 1, key: key.as_bytes(), args: b"", key_hash };
+            foresight.asked(&id, 1, Access::Prefetched, 0, |_| true);
+        }
+        assert!(foresight.bytes() < (4 << 20) / 16, "{} bytes", foresight.bytes());
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Predictor {
 
     /// Names and all, it may have no more than this for now.
     pub(crate) fn set_most(&mut self, bytes: usize) {
-        self.share.set_most(bytes);
+        self.share.set_most(bytes.saturating_sub(self.trust.bytes()));
         self.streams.set_limit(self.share.bytes() - self.names_bytes.min(self.names_limit()));
     }
 

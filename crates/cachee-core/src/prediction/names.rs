@@ -45,10 +45,14 @@ impl Names {
     /// Gives up the oldest until so many bytes are left.
     pub(super) fn shrink(&mut self, limit: usize) {
         while self.bytes > limit {
-            let Some(oldest) = self.order.pop_front() else { return };
+            let Some(oldest) = self.order.pop_front() else { break };
             if let Some(name) = self.names.remove(&oldest) {
                 self.bytes -= PLACE_BYTES + heap_bytes(name.len());
             }
+        }
+        if self.names.capacity() > 4 * self.names.len() + 64 {
+            self.names.shrink_to(2 * self.names.len());
+            self.order.shrink_to(2 * self.order.len());
         }
     }
 

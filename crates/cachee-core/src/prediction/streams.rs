@@ -28,8 +28,10 @@ const DEPTH_MAX: usize = 16;
 const WAYS: usize = 4;
 /// A log entry with its link and its index entry.
 const ENTRY_BYTES: usize = size_of::<u64>() + size_of::<u16>() + size_of::<u32>();
-/// Flows whose latest event is known; two that share a place end each other's order.
-const FLOWS: usize = 256;
+/// Flows whose latest event is known, at most, and log entries for each; two that share a place end
+/// each other's order.
+const FLOWS_MAX: usize = 256;
+const ENTRIES_A_FLOW: usize = 16;
 /// Fewer make no stream.
 const ENTRIES_MIN: usize = 64;
 /// What 24 bits of a position tell apart.
@@ -87,7 +89,10 @@ impl Streams {
         Self {
             log: vec![0; entries],
             links: vec![0; entries],
-            latest: vec![Latest { flow: 0, position: u64::MAX }; FLOWS],
+            latest: vec![
+                Latest { flow: 0, position: u64::MAX };
+                (entries / ENTRIES_A_FLOW).clamp(1, FLOWS_MAX)
+            ],
             limit,
             head: 0,
             first: 0,
@@ -131,12 +136,19 @@ impl Streams {
             rebuilt.links[place] = link;
         }
         rebuilt.live = self.live;
-        rebuilt.latest = std::mem::take(&mut self.latest);
+        for latest in self.latest.iter().filter(|latest| latest.position != u64::MAX) {
+            let place = rebuilt.place_of(latest.flow);
+            rebuilt.latest[place] = *latest;
+        }
         *self = rebuilt;
     }
 
     fn place(&self, position: u64) -> usize {
         (position % self.log.len() as u64) as usize
+    }
+
+    fn place_of(&self, flow: u64) -> usize {
+        (mix(flow) >> 32) as usize % self.latest.len()
     }
 
     fn at(&self, position: u64) -> u64 {
@@ -194,8 +206,8 @@ impl Streams {
             self.rebuild((self.log.len() * 2).min(self.limit));
         }
         let position = self.head;
-        let latest = &mut self.latest[(mix(flow) >> 32) as usize % FLOWS];
-        let before = std::mem::replace(latest, Latest { flow, position });
+        let place = self.place_of(flow);
+        let before = std::mem::replace(&mut self.latest[place], Latest { flow, position });
         self.enter(code);
         if before.flow == flow
             && before.position >= self.oldest()
@@ -355,10 +367,10 @@ mod tests {
     fn a_log_of_another_size_knows_its_newest() {
         for entries in [100, 300, 5000] {
             let mut streams = Streams::new(14 * 1000);
-            assert!(streams.bytes() < 2000 + FLOWS * 16, "memory is taken as events come");
+            assert!(streams.bytes() < 2000, "memory is taken as events come");
             predictions(&mut streams, 0..700);
             streams.set_limit(14 * entries);
-            assert!(streams.bytes() <= 14 * entries + 16 + FLOWS * 16);
+            assert!(streams.bytes() <= 15 * entries + 32);
             assert_eq!(predictions(&mut streams, [650]), [[651]]);
             let is_kept = entries >= 700;
             assert_eq!(predictions(&mut streams, [5]).concat().is_empty(), !is_kept);

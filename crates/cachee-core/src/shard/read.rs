@@ -77,14 +77,12 @@ impl<K, V> Shard<K, V> {
         self.slab.held(id).is_some_and(|entry| entry.is_ahead())
     }
 
-    /// Somebody asks for an entry; true when it was waiting for that.
-    pub(crate) fn reveal(&mut self, id: SlotId) -> bool {
-        let was_ahead = self.slab.held(id).is_some_and(|entry| entry.is_ahead());
-        if was_ahead {
-            self.slab.hot[id.index as usize].set_ahead(false);
-            self.stats.ahead_used += 1;
-        }
-        was_ahead
+    /// Somebody asks for an entry; when it ends, if it was waiting for that.
+    pub(crate) fn reveal(&mut self, id: SlotId) -> Option<u64> {
+        let ends_ms = self.slab.held(id).filter(|entry| entry.is_ahead())?.deadline_ms();
+        self.slab.hot[id.index as usize].set_ahead(false);
+        self.stats.ahead_used += 1;
+        Some(ends_ms)
     }
 
     #[inline]

@@ -291,7 +291,7 @@ mod tests {
         let setup = Setup { clients: 8, ..SETUP };
         let (plain, ahead) = compare(&trace, &setup);
         assert_eq!(plain.requests, trace.len() as u64);
-        assert!(ahead.hits + ahead.joined > plain.hits + 1_000, "{ahead:?} {plain:?}");
+        assert!(ahead.hits + ahead.joined > plain.hits + 500, "{ahead:?} {plain:?}");
         assert!(ahead.lost * 20 < ahead.requests, "{ahead:?}");
         assert_eq!(simulate(&trace, &setup), plain);
     }

@@ -90,7 +90,7 @@ impl State {
     fn settle_memory<V: LinkValue>(&mut self, context: &Context<'_, V>) {
         let Some(foresight) = &mut self.foresight else { return };
         self.accesses_told += 1;
-        if self.accesses_told.is_multiple_of(ENTRIES_PERIOD) {
+        if self.accesses_told % ENTRIES_PERIOD == 1 {
             foresight.set_entries(context.store.stats().entries as usize);
         }
         let step = (context.store.capacity_bytes() / STEPS_OF_MEMORY).max(1);
@@ -98,10 +98,15 @@ impl State {
         let wanted = (foresight.bytes() + queued).next_multiple_of(step);
         let has = self.reserved_bytes;
         if wanted > has {
+            if self.accesses_told < self.refused_until {
+                return;
+            }
             if context.store.reserve(wanted - has) {
                 self.reserved_bytes = wanted;
+                foresight.set_limit(usize::MAX);
             } else {
                 foresight.set_limit(has.saturating_sub(queued));
+                self.refused_until = self.accesses_told + ENTRIES_PERIOD;
             }
         } else if has - wanted > step {
             context.store.give_back(has - wanted);
@@ -148,13 +153,13 @@ impl State {
     pub(super) fn send_ahead<V: LinkValue>(&mut self, context: &Context<'_, V>, now_ms: u64) {
         let Some(foresight) = &mut self.foresight else { return };
         let predicted = foresight.take_ahead();
-        self.renew(context, now_ms);
         for ahead in predicted {
             let is_sent = self.send_one_ahead(context, &ahead, now_ms);
             if let Some(foresight) = &mut self.foresight {
-                foresight.was_sent(&ahead, is_sent);
+                foresight.was_sent(&ahead, is_sent, now_ms);
             }
         }
+        self.renew(context, now_ms);
     }
 
     fn send_one_ahead<V: LinkValue>(

@@ -1,7 +1,7 @@
 //! What the stream says: answers and pushes, applied in wire order. The races are argued in
 //! `state`.
 
-use cachee_core::Token;
+use cachee_core::{Target, Token};
 
 use super::LinkValue;
 use super::flight::{Answers, Completions, Flight, Pending};
@@ -229,18 +229,17 @@ impl State {
             completions.extend(ends.map(|end| (end, Outcome::Reply(reply.clone()))));
         }
         let Some(flight) = self.flights.remove(&token) else { return };
-        if let (Some(target), Some(foresight)) = (flight.target, &mut self.foresight) {
-            let is_kept = flight.reply.is_some() && flight.deadline_ms > now_ms;
-            if !flight.is_ahead || !is_kept {
-                foresight.arrived(target, is_kept);
-            }
+        if flight.is_renewal
+            && let Some(renewals) = &mut self.renewals
+        {
+            renewals.came_back();
         }
         match flight.reply {
             Some(reply) if flight.may_store && flight.deadline_ms > now_ms => {
                 let (value, ends_ms) = (V::from_reply(reply), flight.deadline_ms);
                 if flight.is_ahead {
-                    context.store.publish_ahead(token, value, ends_ms, now_ms);
-                    return;
+                    let is_kept = context.store.publish_ahead(token, value, ends_ms, now_ms);
+                    return self.kept(flight.target.filter(|_| !is_kept), false);
                 }
                 let placed = context.store.publish_placed(token, value, ends_ms, now_ms);
                 if let (Some(at), Some(renewals)) = (placed, &mut self.renewals)
@@ -248,9 +247,21 @@ impl State {
                 {
                     renewals.stored(at, ends_ms, flight.is_renewal);
                 }
+                self.kept(flight.target, placed.is_some());
             }
-            _ if flight.may_store => context.store.abandon(token),
-            _ => {}
+            _ => {
+                if flight.may_store {
+                    context.store.abandon(token);
+                }
+                self.kept(flight.target, false);
+            }
+        }
+    }
+
+    /// What became of a read sent ahead for this target.
+    fn kept(&mut self, target: Option<Target>, is_kept: bool) {
+        if let (Some(target), Some(foresight)) = (target, &mut self.foresight) {
+            foresight.arrived(target, is_kept);
         }
     }
 

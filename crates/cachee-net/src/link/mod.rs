@@ -184,6 +184,7 @@ impl<V: LinkValue> Link<V> {
     /// Returns at once; the link connects on a thread of its own. Fails only when the system has
     /// no more descriptors or threads.
     pub fn open(config: LinkConfig, store: Arc<Store<V>>) -> std::io::Result<Arc<Self>> {
+        let poller = Arc::new(Poller::new()?);
         let scope = store.new_scope();
         let link = Arc::new(Self {
             gate: Gate::new(scope),
@@ -191,7 +192,7 @@ impl<V: LinkValue> Link<V> {
             store,
             config,
             changed: Condvar::new(),
-            poller: Arc::new(Poller::new()?),
+            poller,
             is_closing: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             is_abandoned: AtomicBool::new(false),

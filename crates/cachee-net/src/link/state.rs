@@ -96,6 +96,8 @@ pub(super) struct State {
     /// What it has of the store's capacity.
     pub(super) reserved_bytes: usize,
     pub(super) accesses_told: u64,
+    /// There was no more memory; it is asked for again from then on.
+    pub(super) refused_until: u64,
     /// What is read again before it ends; None: nothing.
     pub(super) renewals: Option<Renewals>,
 }
@@ -103,7 +105,8 @@ pub(super) struct State {
 impl State {
     pub(super) fn new<V: LinkValue>(scope: u32, config: &LinkConfig, store: &Store<V>) -> Self {
         let (foresight, reserved_bytes) = foresight_for(config, store).unzip();
-        let renewals = Renewals::new(config, store.capacity_bytes());
+        let renewals =
+            foresight.as_ref().and_then(|_| Renewals::new(config, store.capacity_bytes()));
         Self {
             status: LinkStatus::Connecting,
             connection: None,
@@ -123,6 +126,7 @@ impl State {
             foresight,
             reserved_bytes: reserved_bytes.unwrap_or(0),
             accesses_told: 0,
+            refused_until: 0,
             renewals,
         }
     }
@@ -193,7 +197,10 @@ impl State {
             }
             Begin::Present => Ok(Read::Present),
             Begin::Ahead => {
-                if context.store.reveal(&id) {
+                if let Some((at, ends_ms)) = context.store.reveal(&id) {
+                    if let Some(renewals) = &mut self.renewals {
+                        renewals.stored(at, ends_ms, false);
+                    }
                     self.told(context, request, Access::Prefetched, now_ms);
                 }
                 Ok(Read::Present)
@@ -318,6 +325,7 @@ impl State {
 
     pub(super) fn move_scope<V: LinkValue>(&mut self, context: &Context<'_, V>) {
         let retired = std::mem::replace(&mut self.scope, context.store.new_scope());
+        self.renewals.iter_mut().for_each(Renewals::clear);
         context.gate.reset(self.scope);
         context.store.retire_scope(retired);
     }

@@ -54,7 +54,7 @@ use binding::{Binding, Wanted, fillings, number_of};
 pub use fields::Fields;
 pub use learned::Learned;
 use past::Pasts;
-use rule::{FLOOR, HOPELESS_PERIOD, Rule, TRIALS_MIN};
+use rule::{FLOOR, HOPELESS_PERIOD, Rule, TRIALS_MIN, USELESS_PERIOD};
 use table::{Ref, Table};
 use templates::{Drawn, Recognised, Templates};
 use trials::{Trial, Trials};
@@ -305,7 +305,7 @@ impl Rules {
         if let Some(template) = self.templates.get_mut(template)
             && let Some(sample) = template.of_use.begin(0)
         {
-            template.of_use.ended(sample, is_so, 0);
+            template.of_use.ended(sample, is_so);
         }
     }
 
@@ -325,6 +325,11 @@ impl Rules {
         (self.hash.bytes(text) >> 32) as u32
     }
 
+    /// One event in so many, in no order that an application may have too.
+    fn is_turn(&self, period: u64) -> bool {
+        (self.hash.number(self.stats.events) >> 32).is_multiple_of(period)
+    }
+
     fn has_trusted(&self, trial: &Trial) -> bool {
         trial.rules.iter().any(|&(rule, _)| self.rules.get(rule).is_some_and(Rule::is_trusted))
     }
@@ -341,14 +346,14 @@ impl Rules {
     fn came_true(&mut self, trial: Trial, access: Access, now_ms: u64) -> Vec<(u32, u32)> {
         let took_ms = now_ms.saturating_sub(trial.at_ms);
         for &(rule, sample) in &trial.rules {
-            if let (Some(rule), Some(sample)) = (self.rules.get_mut(rule), sample) {
-                rule.precision.ended(sample, true, took_ms);
+            if let Some(rule) = self.rules.get_mut(rule) {
+                rule.precision.came_true(sample, took_ms);
             }
         }
-        if let Some((of, Some(sample))) = trial.drawn_of
+        if let Some((of, sample)) = trial.drawn_of
             && let Some(template) = self.templates.get_mut(of)
         {
-            template.by_chance.ended(sample, true, took_ms);
+            template.by_chance.came_true(sample, took_ms);
         }
         if trial.is_issued {
             let sender = trial.rules.first().and_then(|&(rule, _)| self.rules.get_mut(rule));
@@ -402,7 +407,7 @@ impl Rules {
         let of_flow: Vec<_> =
             self.pasts.of_flow(flow, now_ms).filter_map(|past| wanted.bind(past, 1)).collect();
         // Where all requests share one connection, its latest accesses are everybody's.
-        if !self.begin_rules(target, of_flow) && self.stats.events.is_multiple_of(AROUND_PERIOD) {
+        if !self.begin_rules(target, of_flow) && self.is_turn(AROUND_PERIOD) {
             let around = self.pasts.of_all(now_ms);
             let around = around.filter_map(|past| wanted.bind(past, SPECIFIC_BYTES)).collect();
             self.begin_rules(target, around);
@@ -471,12 +476,12 @@ impl Rules {
         mut is_here: impl FnMut(&EntryRef<'_>) -> bool,
     ) {
         let now = self.stats.events;
+        let is_turn = self.is_turn(HOPELESS_PERIOD);
+        let is_rare_turn = self.is_turn(USELESS_PERIOD);
         let rules = self.templates.get(source).map_or(Vec::new(), |from| from.rules.clone());
         for at in rules {
             let Some(rule) = self.rules.get_mut(at) else { continue };
-            if rule.needs_value() == fields.is_empty()
-                || (rule.is_hopeless() && !now.is_multiple_of(HOPELESS_PERIOD))
-            {
+            if rule.needs_value() == fields.is_empty() || (rule.is_hopeless() && !is_turn) {
                 continue;
             }
             rule.latest = now;
@@ -485,9 +490,8 @@ impl Rules {
                 continue;
             };
             rule.set_bar(target.by_chance);
-            let is_of_use = target.of_use.trials < TRIALS_MIN
-                || target.of_use.value >= FLOOR
-                || now.is_multiple_of(HOPELESS_PERIOD);
+            let is_of_use =
+                target.of_use.trials < TRIALS_MIN || target.of_use.value >= FLOOR || is_rare_turn;
             let made = fillings(&rule.bindings, holes, fields);
             let shape = target.shape;
             let names: Vec<_> = made

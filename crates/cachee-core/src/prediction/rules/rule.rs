@@ -12,6 +12,9 @@ pub(super) const TRIALS_MIN: u32 = SAMPLE;
 const HOPELESS_TRIALS: u32 = 32;
 const HOPELESS: f32 = 0.1;
 pub(super) const HOPELESS_PERIOD: u64 = 16;
+/// What was sent for a template and of no use is sent for one event in so many: several rules lead
+/// to one template.
+pub(super) const USELESS_PERIOD: u64 = 64;
 /// A rule that has had no occasion for so many events gives way.
 const FORGOTTEN_EVENTS: u64 = 200_000;
 

@@ -422,3 +422,59 @@ fn what_was_learned_is_taken_over_by_the_next() {
     other.rules.learn_again(&[broken.clone(), Learned { templates: [vec![0], vec![]], ..broken }]);
     assert_eq!(other.rules.stats().rules, 0);
 }
+
+/// A chain of two reads with so much between them, request after request.
+fn chain(world: &mut World, from: u64, count: u64, gap_ms: u64, started_every_ms: u64) -> usize {
+    let before = world.misses;
+    // Requests overlap when they take longer than the next one is away.
+    let mut open = std::collections::VecDeque::new();
+    for number in from..from + count {
+        world.now_ms += started_every_ms;
+        while open.front().is_some_and(|&(due_ms, _)| due_ms <= world.now_ms) {
+            let (_, user): (u64, u64) = open.pop_front().expect("one");
+            world.flow = user;
+            world.read(&format!("cart:{user}"), &[]);
+        }
+        let user = 100_000 + number * 3;
+        world.flow = user;
+        world.read(&format!("session:{number:x}q{number:x}"), &[("uid", &user.to_string())]);
+        open.push_back((world.now_ms + gap_ms, user));
+    }
+    world.misses - before
+}
+
+#[test]
+fn a_rule_is_believed_when_what_is_between_takes_longer() {
+    let mut world = World::new();
+    chain(&mut world, 0, 1_000, 3, 6);
+    assert!(chain(&mut world, 1_000, 1_000, 3, 6) < 1_100);
+    chain(&mut world, 2_000, 1_000, 200, 6);
+    assert!(chain(&mut world, 3_000, 1_000, 200, 6) < 1_200);
+    let learned = world.rules.learned(10);
+    let mut next = World::new();
+    next.rules.learn_again(&learned);
+    assert!(chain(&mut next, 9_000, 1_000, 200, 6) < 1_200, "after a restart too");
+}
+
+#[test]
+fn what_was_of_no_use_is_tried_again_whatever_the_beat() {
+    for kinds in [6, 7, 15] {
+        let mut world = World::new();
+        let visit = |world: &mut World, number: u64| {
+            let user = (5_000 + number * 3).to_string();
+            world.read(&format!("session:{number:x}a{number:x}"), &[("user_id", &user)]);
+            (0..kinds).for_each(|kind| {
+                let word =
+                    ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o"];
+                world.read(&format!("kind{}:{user}", word[kind]), &[]);
+            });
+        };
+        (0..40).for_each(|number| visit(&mut world, number));
+        world.keeps = false;
+        (40..200).for_each(|number| visit(&mut world, number));
+        world.keeps = true;
+        (200..2_000).for_each(|number| visit(&mut world, number));
+        let missed = world.missed(|world| visit(world, 3_000));
+        assert!(missed <= 2, "{missed} of {} missed", kinds + 1);
+    }
+}

@@ -29,6 +29,7 @@ pub(super) struct Precision {
     latest_ms: u64,
     /// How long those take that come true.
     delay_ms: f32,
+    has_delay: bool,
 }
 
 /// Predictions of one sample.
@@ -59,16 +60,22 @@ impl Precision {
         })
     }
 
-    /// One that was followed has come true after so long, or never will.
-    pub(super) fn ended(&mut self, sample: u32, came_true: bool, took_ms: u64) {
+    /// One has come true after so long, followed or not: how long they take is learned from all.
+    pub(super) fn came_true(&mut self, sample: Option<u32>, took_ms: u64) {
+        self.delay_ms += WEIGHT * (took_ms as f32 - self.delay_ms);
+        self.has_delay = true;
+        if let Some(sample) = sample {
+            self.ended(sample, true);
+        }
+    }
+
+    /// One that was followed has come true, or never will.
+    pub(super) fn ended(&mut self, sample: u32, came_true: bool) {
         if sample != self.sample || self.open == 0 {
             return;
         }
         self.open -= 1;
-        if came_true {
-            self.right += 1;
-            self.delay_ms += WEIGHT * (took_ms as f32 - self.delay_ms);
-        }
+        self.right += u32::from(came_true);
         if self.begun == SAMPLE && self.open == 0 {
             self.close();
         }
@@ -84,10 +91,10 @@ impl Precision {
     }
 
     fn patience_ms(&self) -> u64 {
-        if self.trials == 0 {
+        if !self.has_delay {
             return PATIENCE_MS;
         }
-        ((PATIENCE_DELAYS * self.delay_ms + PATIENCE_LEAST_MS) as u64).min(PATIENCE_MS)
+        ((PATIENCE_DELAYS * self.delay_ms + PATIENCE_LEAST_MS) as u64).min(HORIZON_MS)
     }
 }
 
