@@ -59,7 +59,7 @@ TRACES = (
 CONTROLS = ("web12", "domains", "lirs-2_pools", "orm-night shuffled", "Zipf 0.99", "uniform")
 SIZES, VALUES = (0.01, 0.1, 0.25, 0.5), (256, 1024, 4096)
 REFERENCE = 0.017
-"""The bytes at which a cache of 1 % of the keys with its tables of ten keys an entry was measured."""
+"""The bytes of a cache of 1 % of the keys together with tables of ten keys an entry."""
 ROUND_TRIPS_US, CLIENTS = (1_000, 5_000), (8, 64)
 THINK_US, ROUND_TRIP_US = 20, 200
 SHUFFLED_REQUESTS = 2_000_000

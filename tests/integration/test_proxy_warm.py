@@ -184,11 +184,11 @@ def test_what_was_learned_is_known_to_the_next(server: Server, path: Path) -> No
         user = json.loads(client.get(session))["user_id"]
         assert [client.get(f"{kind}:{user}") for kind in kinds] == list(kinds)
 
-    with proxy("--snapshot", str(path), upstream=url_of(server)) as served:
-        with plain(served.port) as client:
-            until(lambda: client.get("warm-up") is None and served.stats()["hits"] > 0, "hits")
-            for session in sessions[:-1]:
-                visit(client, session)
+    first = proxy("--snapshot", str(path), upstream=url_of(server))
+    with first as served, plain(served.port) as client:
+        until(lambda: client.get("warm-up") is None and served.stats()["hits"] > 0, "hits")
+        for session in sessions[:-1]:
+            visit(client, session)
     rules = [line for line in path.read_text().splitlines() if '"RULE"' in line]
     assert rules
     with proxy("--snapshot", str(path), upstream=url_of(server)) as served:
