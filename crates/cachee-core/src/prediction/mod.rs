@@ -12,16 +12,19 @@
 //!
 //! - Fed by what the cache did not have (misses, and the first hits of what was loaded ahead); a
 //!   plain hit is not told, so it costs nothing.
+//! - [`rules`]: which key is asked for after which, by their templates: the only ones that know keys
+//!   nobody has asked for yet.
 //! - [`Streams`]: a log of those keys. When a key comes again, what followed it the last time is
 //!   predicted, the further ahead the longer that keeps coming true.
-//! - [`Trust`]: counts which predictions come true, whether they were acted on or not. Too few, and
-//!   nothing is asked for any more, while the counting goes on.
+//! - [`Trust`]: counts which predictions of the log come true, whether they were acted on or not.
+//!   Too few, and nothing is asked for any more, while the counting goes on.
 //! - [`Share`]: how much of the memory the log deserves. It grows while keys loaded ahead are used,
 //!   and shrinks to a rest that just goes on watching.
+//! - [`Foresight`]: all of it for one link, and what became of what each has sent.
 //!
-//! A key is a *code* here, 8 bytes that stand for it: the log holds nothing else, 12 bytes an event
-//! with its index. That is what makes it pay: keys in full and a table of successors take six times
-//! as much for the same hits.
+//! A key is a *code* here, 8 bytes that stand for it: the log holds nothing else, 14 bytes an event
+//! with its link and its index. That is what makes it pay: keys in full and a table of successors
+//! take five times as much for the same hits.
 //!
 //! # Limits
 //!
