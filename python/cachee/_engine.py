@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import threading
 from collections import Counter
 from typing import Any, Protocol
@@ -32,6 +33,9 @@ REASONS_MAX = 1_000
 
 RULES_SHOWN = 20
 """Rules of one link that a snapshot shows."""
+
+RULES_SEARCHED = 1_000
+"""Of one link, for those that lead to a key."""
 
 
 class Integration(Protocol):
@@ -154,6 +158,13 @@ class Process:
                 reasons.append(
                     "nothing of it is in the L1: not read yet, changed, evicted or too large"
                 )
+            reasons += [
+                f"loaded ahead by {rule['source']} -> {rule['target']}, right in "
+                f"{rule['precision']:.0%} of the latest"
+                for link in links
+                for rule in link.rules(RULES_SEARCHED)
+                if rule["trusted"] and _leads_to(str(rule["target"]), key)
+            ]
         bypasses = self._bypasses()
         del bypasses["connecting"]  # over by now, or said by the link's own line
         if bypasses:
@@ -190,6 +201,18 @@ class Process:
         self._bindings = {}
         if core is not None:
             core.after_fork_in_child()
+
+
+def _leads_to(target: str, key: bytes) -> bool:
+    """Whether a rule's target, such as "GET perm:{value.user_id}", may be this key.
+
+    >>> _leads_to("GET perm:{value.user_id}", b"perm:42")
+    True
+    """
+    template = target.split(" ")[1] if " " in target else target
+    parts = re.split(r"\{[^}]*\}", template)
+    name = key.decode("latin-1").encode("unicode_escape").decode()
+    return re.fullmatch(".+".join(map(re.escape, parts)), name) is not None
 
 
 def _link_snapshot(link: _core.Link) -> LinkSnapshot:
