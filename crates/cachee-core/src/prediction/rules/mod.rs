@@ -30,7 +30,7 @@
 //! # Sources
 //!
 //! Rules between query templates: Apollo (Glasbergen et al., EDBT 2018). Trials of what is not
-//! acted on: facts of the parent module. Rejected: a successor table of templates without holes
+//! acted on: see the parent module. Rejected: a successor table of templates without holes
 //! (predicts that something of the kind comes, not which), mining off line (too late by hours).
 
 mod binding;
