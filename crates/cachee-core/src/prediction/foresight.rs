@@ -1,6 +1,6 @@
 //! All predictors of one link, and what became of what each had sent.
 //!
-//! Three of them. The rules ([`Rules`]) know keys that nobody has asked for yet. The streams
+//! The rules ([`Rules`]) know keys that nobody has asked for yet. The streams
 //! ([`Predictor`]) know what followed a key the last time, whatever it is called. And a key that
 //! was hit often and has just changed is asked for again before anybody misses it. Whoever asks
 //! first for a key is its sender; the others find it on its way.
@@ -88,7 +88,6 @@ struct Sent {
 /// Predicts what is asked for next on one link.
 pub struct Foresight {
     config: ForesightConfig,
-    hash: KeyedHash,
     rules: Rules,
     streams: Predictor,
     names: Names,
@@ -109,7 +108,7 @@ impl Foresight {
         let rules = RulesConfig { bytes: rules_bytes, reads_an_event };
         Self {
             config,
-            rules: Rules::new(rules, hash.clone()),
+            rules: Rules::new(rules, hash),
             streams: Predictor::new(total_bytes, 0),
             names: Names::default(),
             sent: Sent::default(),
@@ -119,7 +118,6 @@ impl Foresight {
             changes: 0,
             stats: ForesightStats::default(),
             ahead: Vec::new(),
-            hash,
         }
     }
 
@@ -135,16 +133,17 @@ impl Foresight {
     ) -> bool {
         let asked = self.rules.asked(id, flow, access, now_ms, &mut is_here);
         self.end_old(now_ms);
-        let sender = self.ended(self.rules.code(id), Some(access));
+        let code = self.rules.code(id);
+        let sender = self.ended(code, Some(access));
         // The streams grow by their own merit.
         let of_streams = if sender == Some(Sender::Streams) { access } else { Access::Miss };
         let code = asked.number.unwrap_or_else(|| {
-            let code = self.hash.entry(id.key_hash, 0, id.shape, id.args) | NAMED;
+            let code = code | NAMED;
             self.names.keep(code, id, self.streams.names_limit());
             code
         });
-        let Self { streams, names, rules, hash, .. } = self;
-        let name_of = |code: u64| name_of(code, names, rules, hash);
+        let Self { streams, names, rules, .. } = self;
+        let name_of = |code: u64| name_of(code, names, rules);
         let predicted = streams.observe(code, flow, of_streams, |code| {
             // What has no name any more cannot be asked for.
             name_of(code).is_none_or(|ahead| is_here(&ahead.id(0)))
@@ -181,9 +180,8 @@ impl Foresight {
         if self.refetch_precision < REFETCH_FLOOR && !self.changes.is_multiple_of(PERIOD) {
             return;
         }
-        let mut ahead = self.rules.ahead_of(id.shape, id.key.to_vec(), id.args.to_vec());
-        ahead.hops = REFETCH;
-        self.ahead.push(ahead);
+        let (key, args) = (id.key.to_vec(), id.args.to_vec());
+        self.ahead.push(self.rules.ahead_of(id.shape, key, args, REFETCH));
     }
 
     /// What was sent ahead and asked for meanwhile has come and is kept; or it was not kept.
@@ -307,16 +305,14 @@ const REFETCH: u8 = u8::MAX - 1;
 /// How large the cache is compared to the predictions that have time to come true.
 const HORIZON_PART: usize = 4;
 
-fn name_of(code: u64, names: &Names, rules: &Rules, hash: &KeyedHash) -> Option<Ahead> {
+fn name_of(code: u64, names: &Names, rules: &Rules) -> Option<Ahead> {
     let (shape, key, args) = if code & NAMED == 0 {
         rules.name_of_number(code)?
     } else {
         let (shape, key, args) = names.get(code)?;
         (shape, key.to_vec(), args.to_vec())
     };
-    let key_hash = hash.bytes(&key);
-    let code = hash.entry(key_hash, 0, shape, &args);
-    Some(Ahead { shape, key, args, key_hash, hops: STREAMS, target: None, code })
+    Some(rules.ahead_of(shape, key, args, STREAMS))
 }
 
 #[cfg(test)]
@@ -325,10 +321,14 @@ mod tests {
 
     use super::*;
 
+    fn hash() -> KeyedHash {
+        KeyedHash::new(3)
+    }
+
     fn foresight() -> Foresight {
         let config =
             ForesightConfig { total_bytes: 4 << 20, rules_bytes: 64 << 10, reads_an_event: 1.0 };
-        let mut made = Foresight::new(config, KeyedHash::new(3));
+        let mut made = Foresight::new(config, hash());
         made.set_entries(4_000);
         made
     }
@@ -341,7 +341,7 @@ mod tests {
             let key = key.as_bytes();
             let is_ahead = here.remove(key);
             found += usize::from(is_ahead);
-            let key_hash = foresight.hash.bytes(key);
+            let key_hash = hash().bytes(key);
             let id = EntryRef { scope: 0, shape: 1, key, args: b"", key_hash };
             let access = if is_ahead { Access::Prefetched } else { Access::Miss };
             foresight.asked(&id, 1, access, 0, |id| here.contains(id.key));
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn what_has_changed_is_asked_for_again_as_long_as_that_is_of_use() {
         let mut foresight = foresight();
-        let key_hash = foresight.hash.bytes(b"flags");
+        let key_hash = hash().bytes(b"flags");
         let id = EntryRef { scope: 0, shape: 1, key: b"flags", args: b"", key_hash };
         foresight.changed(&id, REFETCH_HITS - 1);
         assert_eq!(foresight.take_ahead(), []);
@@ -423,7 +423,7 @@ mod tests {
         let mut foresight = foresight();
         for number in 0..200_000u64 {
             let key = format!("user:{number}");
-            let key_hash = foresight.hash.bytes(key.as_bytes());
+            let key_hash = hash().bytes(key.as_bytes());
             let id = EntryRef { scope: 0, shape: 1, key: key.as_bytes(), args: b"", key_hash };
             foresight.asked(&id, 1, Access::Prefetched, 0, |_| true);
         }

@@ -108,7 +108,8 @@ impl Predictor {
         }
     }
 
-    /// An access of a flow; the keys to load now. `is_held` says whether a key is there or on its way.
+    /// An access of a flow; the keys to load now. `is_held` says whether a key is there or on its
+    /// way.
     pub fn observe(
         &mut self,
         code: u64,
@@ -116,12 +117,12 @@ impl Predictor {
         access: Access,
         mut is_held: impl FnMut(u64) -> bool,
     ) -> &[u64] {
-        let Self { is_on, streams, trust, share, tokens, names_bytes, stats, ahead } = self;
-        stats.events += 1;
-        ahead.clear();
-        if !*is_on {
-            return ahead;
+        self.stats.events += 1;
+        self.ahead.clear();
+        if !self.is_on {
+            return &self.ahead;
         }
+        let Self { streams, trust, share, tokens, stats, ahead, .. } = self;
         stats.used += u64::from(access != Access::Miss);
         *tokens = (*tokens + 1).min(TOKENS);
         trust.seen(code);
@@ -141,9 +142,9 @@ impl Predictor {
             trust.drawn(placebo);
         }
         if share.review(access != Access::Miss, trust.is_given(), streams.is_full()) {
-            streams.set_limit(share.bytes() - (*names_bytes).min(share.bytes() * 3 / 4));
+            self.limit_streams();
         }
-        ahead
+        &self.ahead
     }
 
     /// How many events a prediction has to come true from now on.
@@ -164,6 +165,10 @@ impl Predictor {
     /// Names and all, it may have no more than this for now.
     pub(crate) fn set_most(&mut self, bytes: usize) {
         self.share.set_most(bytes.saturating_sub(self.trust.bytes()));
+        self.limit_streams();
+    }
+
+    fn limit_streams(&mut self) {
         self.streams.set_limit(self.share.bytes() - self.names_bytes.min(self.names_limit()));
     }
 

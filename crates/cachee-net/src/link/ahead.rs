@@ -1,11 +1,11 @@
 //! Reads sent ahead of the application: the foresight is told of what was asked for and shown what
 //! was answered, and what it predicts is read as if somebody had asked.
 //!
-//! What is predicted comes from rules, from the order of the last time, and from changes of what was
-//! hit often. A read ahead is a flight without an owner: the same lease, the same pushes, the same deadline,
-//! the same identity. Who asks meanwhile joins it. What has come and nobody has asked for is not
-//! served by a hit: the first to ask comes here, which is how the rules learn that they were right,
-//! at no cost to any hit.
+//! What is predicted comes from rules, from the order of the last time, and from changes of what
+//! was hit often. A read ahead is a flight without an owner: the same lease, the same pushes, the
+//! same deadline, the same identity. Who asks meanwhile joins it. What has come and nobody has
+//! asked for is not served by a hit: the first to ask comes here, which is how the rules learn that
+//! they were right, at no cost to any hit.
 //!
 //! It is the least important thing there is: it is dropped when the link has much to do, and what
 //! goes wrong with it is nobody's error.

@@ -370,7 +370,9 @@ impl<V: LinkValue> Link<V> {
     /// Writes what was submitted. Who finds a writer at work leaves it its bytes: under load one
     /// system call carries the commands of many callers.
     fn write_out<'a>(&'a self, mut state: MutexGuard<'a, State>) {
-        state.send_ahead(&self.context(), clock::now_ms());
+        if state.foresight.is_some() {
+            state.send_ahead(&self.context(), clock::now_ms());
+        }
         let wakes_thread = std::mem::take(&mut state.is_thread_idle);
         if !state.out.is_writing && !state.out.is_blocked {
             self.write_until_empty(state);

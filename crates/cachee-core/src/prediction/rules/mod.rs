@@ -227,11 +227,11 @@ impl Rules {
         Some((template.shape, key, args))
     }
 
-    /// A read of one's own choice.
-    pub(super) fn ahead_of(&self, shape: u32, key: Vec<u8>, args: Vec<u8>) -> Ahead {
+    /// A read that no rule has predicted, its sender in `hops`.
+    pub(super) fn ahead_of(&self, shape: u32, key: Vec<u8>, args: Vec<u8>, hops: u8) -> Ahead {
         let key_hash = self.hash.bytes(&key);
         let code = self.hash.entry(key_hash, 0, shape, &args);
-        Ahead { shape, key, args, key_hash, hops: 0, target: None, code }
+        Ahead { shape, key, args, key_hash, hops, target: None, code }
     }
 
     /// The value of a read that was asked for in this flow, or of one that was sent ahead after so
