@@ -112,6 +112,15 @@ class Engine:
         ("full", "no-hostname", "none"), server_name, ca_file, ca_data, cert_file, key_file.
         """
 
+    def hot_keys(self, count: int) -> list[tuple[str, int, list[bytes]]]:
+        """Owner, database and words of the reads that were answered most, at most `count`.
+
+        The owner says which user of which server, and how the replies are decoded.
+        """
+
+    def warm(self, names: list[tuple[str, int, list[bytes]]], admission: Admission) -> None:
+        """Load these in the background at a bounded rate, as soon as their link is there."""
+
     def begin_write(
         self,
         commands: Sequence[tuple[object, ...]],
@@ -270,7 +279,7 @@ class Proxy:
     def warm(self, names: list[tuple[str, int, list[bytes]]]) -> None:
         """Read these from the upstream, in the background at a bounded rate.
 
-        Names of users without a connection wait ten minutes for them to log in.
+        Names of users without a connection wait for them to log in.
         """
 
     def stats(self) -> dict[str, object]:

@@ -18,12 +18,14 @@ import os
 import re
 import threading
 from collections import Counter
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from cachee import _core
 from cachee._explain import Explanation
+from cachee._hot_keys import HotKey
 from cachee._settings import Settings
 from cachee._snapshot import COUNTERS, LinkSnapshot, Snapshot
+from cachee._warm_set import WarmThread
 
 logger = logging.getLogger("cachee")
 
@@ -60,6 +62,7 @@ class Process:
         self._not_asked: Counter[str] = Counter()
         self._counting = threading.RLock()  # a signal handler may read while its thread counts
         self._bindings: dict[tuple[object, ...], _core.Binding] = {}
+        self._warm: WarmThread | None = None
 
     def open(self) -> _core.Engine | None:
         """The native engine, made at the first call; None after the interpreter's exit began."""
@@ -85,6 +88,9 @@ class Process:
                     prefetch_reads=settings.prefetch_reads,
                     admission=settings.admission(),
                 )
+                if settings.snapshot:
+                    names = _Names(self.core, settings.admission())
+                    self._warm = WarmThread(names, settings.snapshot)
             return self.core
 
     def pass_through(self, reason: str) -> None:
@@ -121,6 +127,7 @@ class Process:
         return Snapshot(
             mode=self.settings.mode,
             pid=os.getpid(),
+            warmed=sum(cast(int, link.info()["warmed"]) for link in links),
             entries=counted.get("entries", 0),
             weight_bytes=counted.get("weight_bytes", 0),
             capacity_bytes=counted.get("capacity_bytes", self.settings.max_memory_bytes),
@@ -188,6 +195,9 @@ class Process:
         with self._lock:
             self.closed = True
             core = self.core
+            warm, self._warm = self._warm, None
+        if warm is not None:
+            warm.stop()
         if core is not None:
             core.close()
 
@@ -199,8 +209,25 @@ class Process:
         core, self.core = self.core, None
         self._reasons = Counter()
         self._bindings = {}
+        self._warm = None
         if core is not None:
             core.after_fork_in_child()
+
+
+class _Names:
+    """The hot keys of one engine, for the warm set."""
+
+    def __init__(self, core: _core.Engine, admission: _core.Admission) -> None:
+        self._core, self._admission = core, admission
+
+    def is_ready(self) -> bool:
+        return True
+
+    def hot_keys(self, count: int) -> list[HotKey]:
+        return self._core.hot_keys(count)
+
+    def warm(self, names: list[HotKey]) -> None:
+        self._core.warm(names, self._admission)
 
 
 def _leads_to(target: str, key: bytes) -> bool:

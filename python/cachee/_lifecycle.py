@@ -28,6 +28,9 @@ def install(
     prefixes: str | Iterable[str] | None = None,
     learn_ttl: bool | None = None,
     reply_timeout: float | str | None = None,
+    prefetch: Literal["on", "observe", "off"] | None = None,
+    prefetch_reads: int | None = None,
+    snapshot: str | None = None,
     stats_socket: bool | None = None,
     **unknown: NoReturn,
 ) -> None:
@@ -62,6 +65,9 @@ def install(
         "prefixes": _listed(prefixes),
         "learn_ttl": learn_ttl,
         "reply_timeout": reply_timeout,
+        "prefetch": prefetch,
+        "prefetch_reads": prefetch_reads,
+        "snapshot": snapshot,
         "stats_socket": stats_socket,
         **unknown,
     }

@@ -8,8 +8,6 @@ the server itself where the server has the same limit, so that nothing that pass
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -20,6 +18,8 @@ from cachee._setting import (
     as_table,
     count_row,
     duration_row,
+    optional,
+    path_row,
     render_list,
     size_row,
     texts,
@@ -59,7 +59,6 @@ class ProxySettings:
     upstream: str = ""
     admin: str = ""
     threads: int = 0
-    snapshot: str = ""
     connect_timeout_ms: int = 1_000
     drain_timeout_ms: int = 10_000
     tls_cert: str = ""
@@ -126,33 +125,14 @@ def _listeners(value: object) -> object:
     return addresses
 
 
-def _optional(parse: Callable[[str], str]) -> Callable[[object], object]:
-    def parse_text(value: object) -> object:
-        if not isinstance(value, str):
-            raise ValueError(value)
-        return parse(value) if value.strip() else ""
-
-    return parse_text
-
-
 def _admin(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    return _optional(lambda text: url.parse_admin(text).address)(value)
-
-
-def _path(text: str) -> str:
-    if "\0" in text:
-        raise ValueError(text)
-    return os.path.expanduser(text.strip())  # noqa: PTH111  # a Path would change "./x" and "x/"
+    return optional(lambda text: url.parse_admin(text).address)(value)
 
 
 def _hidden(value: object) -> object:
     return url.redact(value) if isinstance(value, str) else value
-
-
-def _path_row(name: str, meaning: str, what: str) -> Setting:
-    return Setting(name, name, "path", meaning, f"the path of {what}, or empty", _optional(_path))
 
 
 TABLE = as_table(
@@ -172,7 +152,7 @@ TABLE = as_table(
         "the server behind the proxy; empty starts an embedded Valkey that ends with the proxy. "
         "Clients that do not log in themselves are the user given here",
         f"empty, or {url.UPSTREAM_SYNTAX}",
-        _optional(lambda text: url.parse_upstream(text).url),
+        optional(lambda text: url.parse_upstream(text).url),
         hide=_hidden,
     ),
     Setting(
@@ -189,11 +169,6 @@ TABLE = as_table(
         "event loops of the proxy; each serves some million hits a second",
         zero="for one every two cores",
     ),
-    _path_row(
-        "snapshot",
-        "where the names of hot keys, never values, are kept for a warm restart of the proxy",
-        "a file that may be written",
-    ),
     duration_row(
         "connect_timeout",
         CONNECT_TIMEOUT_LIMITS_MS,
@@ -204,18 +179,18 @@ TABLE = as_table(
         DRAIN_TIMEOUT_LIMITS_MS,
         "how long clients may take to get their replies after SIGTERM",
     ),
-    _path_row("tls_cert", "the certificate chain of tls:// listeners", "a PEM file"),
-    _path_row("tls_key", "its private key; empty: in the file of tls_cert", "a PEM file"),
-    _path_row(
+    path_row("tls_cert", "the certificate chain of tls:// listeners", "a PEM file"),
+    path_row("tls_key", "its private key; empty: in the file of tls_cert", "a PEM file"),
+    path_row(
         "tls_client_ca", "clients must show a certificate signed by one of these", "a PEM file"
     ),
-    _path_row(
+    path_row(
         "upstream_ca",
         "who may have signed the upstream's certificate; empty: the system's list",
         "a PEM file",
     ),
-    _path_row("upstream_cert", "the certificate shown to the upstream", "a PEM file"),
-    _path_row("upstream_key", "its private key; empty: in the file of upstream_cert", "a PEM file"),
+    path_row("upstream_cert", "the certificate shown to the upstream", "a PEM file"),
+    path_row("upstream_key", "its private key; empty: in the file of upstream_cert", "a PEM file"),
     word_row(
         "upstream_verify",
         ("full", "chain", "none"),

@@ -10,6 +10,7 @@ environment are read in `_sources.py`.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
@@ -170,6 +171,22 @@ def count_row(
     return Setting(name, name, "number", meaning, allowed, parse)
 
 
+def path_row(name: str, meaning: str, what: str) -> Setting:
+    """A setting that is the path of a file, or empty."""
+    return Setting(name, name, "path", meaning, f"the path of {what}, or empty", optional(_path))
+
+
+def optional(parse: Callable[[str], str]) -> Callable[[object], object]:
+    """What parses a text that may be empty."""
+
+    def parse_text(value: object) -> object:
+        if not isinstance(value, str):
+            raise ValueError(value)
+        return parse(value) if value.strip() else ""
+
+    return parse_text
+
+
 def texts(value: object) -> tuple[str, ...]:
     """The texts of a list, or of one text with commas; ValueError for anything else.
 
@@ -186,6 +203,12 @@ def texts(value: object) -> tuple[str, ...]:
 def render_list(value: object) -> object:
     """A tuple as TOML and JSON know it."""
     return list(cast("tuple[str, ...]", value))
+
+
+def _path(text: str) -> str:
+    if "\0" in text:
+        raise ValueError(text)
+    return os.path.expanduser(text.strip())  # noqa: PTH111  # a Path would change "./x" and "x/"
 
 
 def _parse_count(value: object) -> int:

@@ -24,6 +24,7 @@ from cachee._setting import (
     as_table,
     count_row,
     duration_row,
+    path_row,
     render_list,
     size_row,
     switch_row,
@@ -83,6 +84,7 @@ class Settings:
     reply_timeout_ms: int = 500
     prefetch: Prefetch = "on"
     prefetch_reads: int = 1
+    snapshot: str = ""
     stats_socket: bool = False
 
     def admits(self) -> Callable[[bytes], bool] | None:
@@ -286,6 +288,12 @@ TABLE = as_table(
         "prefetch_reads",
         PREFETCH_READS_LIMITS,
         "reads sent ahead for each read that was not answered by a hit, at most",
+    ),
+    path_row(
+        "snapshot",
+        "where the names of hot keys, never values, and the rules of the prediction are kept for a "
+        "warm restart",
+        "a file that may be written",
     ),
     switch_row(
         "stats_socket",

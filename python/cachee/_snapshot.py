@@ -46,8 +46,9 @@ class Snapshot:
     would not answer them; `pass_through` the clients that are not served at all and why. `prefetch`
     counts what was loaded ahead: `events` (accesses that no hit answered), `issued` (reads sent),
     `used` and `late` (asked for once here, or while on their way), `unused`, `rules` and those of
-    them that are `trusted`, `bytes` of what was learned; `rules` shows those of most use. Sizes are
-    bytes. A snapshot is immutable and may be kept, compared and pickled.
+    them that are `trusted`, `bytes` of what was learned; `rules` shows those of most use. `warmed`
+    counts what was hot before a restart or a lost connection and was read again. Sizes are bytes. A
+    snapshot is immutable and may be kept, compared and pickled.
 
     >>> Snapshot(mode="on", hits=90, misses=6, coalesced=1, bypasses={"write_hot": 3}).hit_rate
     0.9
@@ -67,6 +68,7 @@ class Snapshot:
     voided: int = 0
     ahead_used: int = 0
     ahead_unused: int = 0
+    warmed: int = 0
     entries: int = 0
     weight_bytes: int = 0
     capacity_bytes: int = 0

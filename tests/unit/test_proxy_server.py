@@ -178,9 +178,9 @@ def test_the_embedded_valkey_goes_with_a_killed_proxy():
     until(lambda: not Path(socket_path).exists(), "the end of the embedded Valkey")
 
 
-def serve(own, make, said=None):
+def serve(own, make, said=None, settings=None):
     return server.serve(
-        Settings(),
+        settings or Settings(),
         own,
         reread=lambda: own,
         announce=lambda _: None,
@@ -218,7 +218,8 @@ def test_a_file_that_is_not_there_is_found_out_at_the_start(name):
 def test_a_snapshot_that_cannot_be_written_is_found_out_at_the_start(tmp_path):
     for path in (tmp_path / "absent" / "hot", tmp_path):
         with pytest.raises(SettingsError, match="must be there and writable"):
-            serve(ProxySettings(upstream="redis://h", snapshot=str(path)), NativeProxy)
+            own, settings = ProxySettings(upstream="redis://h"), Settings(snapshot=str(path))
+            serve(own, NativeProxy, settings=settings)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ EVERY_SETTING = {
     "upstream": "rediss://app:p%2Fw@cache.example.org/2",
     "admin": "9091",
     "threads": "3",
-    "snapshot": "/var/lib/cachee/hot",
     "connect_timeout": "2s",
     "drain_timeout": "0",
     "tls_cert": "/etc/cachee/cert.pem",
@@ -43,7 +42,6 @@ EXPECTED = ProxySettings(
     upstream="rediss://app:p%2Fw@cache.example.org:6379/2",
     admin="127.0.0.1:9091",
     threads=3,
-    snapshot="/var/lib/cachee/hot",
     connect_timeout_ms=2_000,
     drain_timeout_ms=0,
     tls_cert="/etc/cachee/cert.pem",
@@ -127,7 +125,7 @@ def test_what_is_printed_can_be_read_again():
         ("write_timeout", "0s"),
         ("drain_timeout", "2h"),
         ("upstream_verify", "maybe"),
-        ("snapshot", 5),
+        ("upstream_key", 5),
     ],
 )
 def test_a_wrong_value_names_setting_value_and_what_is_allowed(name, value):

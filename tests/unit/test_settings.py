@@ -27,6 +27,7 @@ EVERY_SETTING = {
     "reply_timeout": "250ms",
     "prefetch": "observe",
     "prefetch_reads": "2",
+    "snapshot": "/var/lib/cachee/hot",
     "stats_socket": "yes",
 }
 EXPECTED = Settings(
@@ -43,6 +44,7 @@ EXPECTED = Settings(
     reply_timeout_ms=250,
     prefetch="observe",
     prefetch_reads=2,
+    snapshot="/var/lib/cachee/hot",
     stats_socket=True,
 )
 TOML = """
@@ -58,6 +60,7 @@ learn_ttl = true
 reply_timeout = "250ms"
 prefetch = "observe"
 prefetch_reads = 2
+snapshot = "/var/lib/cachee/hot"
 stats_socket = true
 [{table}overrides."session:"]
 mode = "off"

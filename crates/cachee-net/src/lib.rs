@@ -6,6 +6,7 @@
 //! - [`mod@cacheable`]: which commands may be answered from the L1.
 //! - [`admission`]: which keys.
 //! - [`CommandTable`]: what every other command changes, by the server's own description of it.
+//! - [`mod@remembered`]: what outlives a process.
 //! - [`proxy`]: what lets any client use the L1.
 //! - [`load`]: a load generator for RESP servers, and the relay that is the floor of any proxy.
 //! - [`clock`]: the process-wide monotonic milliseconds everything above is timed by.
@@ -22,6 +23,7 @@ mod link;
 pub mod load;
 mod prefetch;
 pub mod proxy;
+pub mod remembered;
 pub mod resp;
 mod transport;
 

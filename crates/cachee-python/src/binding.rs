@@ -6,8 +6,9 @@
 
 use crate::command::{Encoding, Joint, Plan, Read, elements, plan};
 use crate::completions::{Batch, Completions, Ending};
-use crate::decode::{Decoded, Decoding, Text, decode, flattened};
-use crate::engine::{Engine, EngineCore, Link};
+use crate::decode::{DECODING_SHIFT, Decoded, Decoding, Text, decode, flattened};
+use crate::engine::{Engine, EngineCore};
+use crate::link::Link;
 use crate::raw::Obj;
 use crate::value::{Form, Kept, Value, handed_out};
 use crate::{flow, fork, graveyard, sentinels};
@@ -22,8 +23,6 @@ use std::ffi::CString;
 use std::ptr;
 use std::sync::{Arc, Mutex};
 
-/// The low half of a shape says which command, the high half which decoding.
-const DECODING_SHIFT: u32 = 16;
 /// So often a read looks again after it was told that an entry has appeared meanwhile.
 const LOOKS_MAX: usize = 3;
 

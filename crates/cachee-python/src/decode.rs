@@ -15,6 +15,9 @@ use pyo3::ffi;
 use std::ffi::CString;
 use std::ptr;
 
+/// The low half of a shape says which command, the high half which decoding.
+pub const DECODING_SHIFT: u32 = 16;
+
 /// How strings become objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Text {

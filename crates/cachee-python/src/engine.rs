@@ -2,13 +2,15 @@
 
 use crate::admission::Admission;
 use crate::command::Encoding;
-use crate::decode::Decoding;
+use crate::decode::{DECODING_SHIFT, Decoding};
 use crate::identity::{Identity, config_of};
+use crate::link::Link;
+use crate::remembered::{self, HotKey, PyHotKey};
 use crate::value::Value;
 use crate::{ahead, fork, graveyard};
 use cachee_core::{InspectedState, Store, StoreConfig};
 use cachee_net::cacheable::{SHAPE_MASK, cacheable, command_name};
-use cachee_net::{Effect, LinkConfig, LinkStatus, Tracking, clock};
+use cachee_net::{Effect, LinkConfig, Tracking, clock};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
@@ -16,7 +18,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 const SHARDS_MAX: usize = 64;
 const SHARDS_DEFAULT: usize = 8;
@@ -64,6 +65,8 @@ pub struct EngineCore {
     writes: Mutex<HashMap<u64, Write>>,
     writes_begun: AtomicU64,
     decodings: Mutex<Vec<Decoding>>,
+    /// What an earlier process knew, for links that are not open yet.
+    remembered: Mutex<remembered::Waiting>,
     is_closed: AtomicBool,
 }
 
@@ -95,6 +98,7 @@ impl EngineCore {
             writes: Mutex::default(),
             writes_begun: AtomicU64::new(0),
             decodings: Mutex::default(),
+            remembered: Mutex::default(),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -119,6 +123,18 @@ impl EngineCore {
             .ok()
             .filter(|number| *number <= SHAPE_MASK)
             .ok_or_else(|| PyRuntimeError::new_err("more than 65536 different decodings"))
+    }
+
+    /// A link is there: it gets what has waited for it.
+    fn hand_over(&self, identity: &Identity, link: &cachee_net::Link<Value>) {
+        if let Some(known) = locked(&self.remembered).remove(&remembered::owner_of(identity)) {
+            link.remember(known);
+        }
+    }
+
+    fn identified_links(&self) -> Vec<(Arc<Identity>, Arc<cachee_net::Link<Value>>)> {
+        let links = locked(&self.links);
+        links.iter().map(|(identity, link)| (identity.clone(), link.get().link.clone())).collect()
     }
 
     fn open_links(&self) -> Vec<Arc<cachee_net::Link<Value>>> {
@@ -284,8 +300,11 @@ impl Engine {
         let link = cachee_net::Link::open(config, store)?;
         let (db, generation) = (identity.db, core.generation);
         let address = identity.address();
-        let link = Py::new(py, Link { link, db, address, generation })?;
-        locked(&core.links).push((Arc::new(identity), link.clone_ref(py)));
+        let identity = Arc::new(identity);
+        let opened = Py::new(py, Link::new(link.clone(), db, address, generation))?;
+        locked(&core.links).push((identity.clone(), opened.clone_ref(py)));
+        core.hand_over(&identity, &link);
+        let link = opened;
         Ok(link)
     }
 
@@ -386,6 +405,31 @@ impl Engine {
         locked(&core.links).iter().map(|(_, link)| link.clone_ref(py)).collect()
     }
 
+    fn hot_keys<'py>(&self, py: Python<'py>, count: usize) -> Vec<PyHotKey<'py>> {
+        let core = self.core();
+        if !core.is_usable() {
+            return Vec::new();
+        }
+        let (links, decodings) = (core.identified_links(), locked(&core.decodings).clone());
+        let hot_keys = py.detach(|| remembered::hot_keys(&core.store, &links, &decodings, count));
+        hot_keys.into_iter().map(|hot| remembered::to_python(py, hot)).collect()
+    }
+
+    fn warm(&self, py: Python<'_>, names: Vec<HotKey>, admission: Bound<'_, Admission>) {
+        let core = self.core();
+        if !core.is_usable() {
+            return;
+        }
+        let admission = admission.get().0.clone();
+        py.detach(|| {
+            let number_of = |decoding: &Decoding| core.decoding_number(decoding).ok();
+            *locked(&core.remembered) = remembered::waiting(names, &admission, number_of);
+            for (identity, link) in core.identified_links() {
+                core.hand_over(&identity, &link);
+            }
+        });
+    }
+
     fn inspect<'py>(
         &self,
         py: Python<'py>,
@@ -409,7 +453,7 @@ impl Engine {
                 );
                 let command = is_command.then(|| command_name(row.shape));
                 shown.set_item("command", command)?;
-                shown.set_item("decoding", row.shape >> 16)?;
+                shown.set_item("decoding", row.shape >> DECODING_SHIFT)?;
                 let args = arguments(&row.args);
                 shown.set_item(
                     "args",
@@ -492,103 +536,4 @@ fn arguments(mut encoded: &[u8]) -> Vec<&[u8]> {
         encoded = rest;
     }
     found
-}
-
-/// One coherent connection to a server.
-#[pyclass(frozen, module = "cachee._core")]
-pub struct Link {
-    /// The connection itself.
-    pub link: Arc<cachee_net::Link<Value>>,
-    db: u32,
-    address: String,
-    generation: u32,
-}
-
-fn status_words(status: LinkStatus) -> (&'static str, String) {
-    match status {
-        LinkStatus::Connecting => ("connecting", String::new()),
-        LinkStatus::Ready { server, version, .. } => ("ready", format!("{server} {version}")),
-        LinkStatus::Down { reason } => ("down", reason),
-        LinkStatus::Unsupported { reason } => ("unsupported", reason),
-        LinkStatus::Closed => ("closed", String::new()),
-    }
-}
-
-#[pymethods]
-impl Link {
-    fn status(&self) -> (&'static str, String) {
-        if self.generation != fork::generation() {
-            return ("closed", "belongs to the parent process".to_owned());
-        }
-        status_words(self.link.status())
-    }
-
-    fn wait_settled(&self, py: Python<'_>, timeout_s: f64) -> PyResult<(&'static str, String)> {
-        if self.generation != fork::generation() {
-            return Ok(self.status());
-        }
-        let timeout = Duration::try_from_secs_f64(timeout_s)
-            .map_err(|_| PyValueError::new_err("timeout_s must be 0 or more seconds"))?;
-        Ok(status_words(py.detach(|| self.link.wait_settled(timeout))))
-    }
-
-    fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let info = PyDict::new(py);
-        let (status, text) = self.status();
-        info.set_item("status", status)?;
-        info.set_item("text", text)?;
-        info.set_item("address", &self.address)?;
-        info.set_item("db", self.db)?;
-        if self.generation != fork::generation() {
-            return Ok(info);
-        }
-        let now_ms = clock::now_ms();
-        let until_ms = self.link.gate().serve_until_ms();
-        info.set_item("scope", self.link.gate().scope())?;
-        info.set_item("is_serving", now_ms < until_ms)?;
-        info.set_item("serve_for_ms", until_ms.saturating_sub(now_ms))?;
-        if let LinkStatus::Ready { server, version, since_ms } = self.link.status() {
-            info.set_item("server", server)?;
-            info.set_item("version", version)?;
-            info.set_item("ready_for_ms", now_ms.saturating_sub(since_ms))?;
-        }
-        let statistics = self.link.statistics();
-        info.set_item("in_flight", statistics.in_flight)?;
-        info.set_item("connects", statistics.connects)?;
-        info.set_item("fetched", statistics.fetched)?;
-        info.set_item("joined", statistics.joined)?;
-        info.set_item("invalidations", statistics.invalidations)?;
-        info.set_item("flushes", statistics.flushes)?;
-        let bypassed = PyDict::new(py);
-        for (reason, count) in cachee_net::BypassReason::ALL.iter().zip(statistics.bypassed) {
-            bypassed.set_item(reason.as_str(), count)?;
-        }
-        info.set_item("bypassed", bypassed)?;
-        Ok(info)
-    }
-
-    fn prefetch<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counted = PyDict::new(py);
-        if self.generation == fork::generation()
-            && let Some(stats) = self.link.ahead_stats()
-        {
-            for (name, value) in ahead::counters(&stats) {
-                counted.set_item(name, value)?;
-            }
-        }
-        Ok(counted)
-    }
-
-    fn rules<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        if self.generation != fork::generation() {
-            return Ok(Vec::new());
-        }
-        self.link.rules(count).iter().map(|rule| ahead::rule_dict(py, rule)).collect()
-    }
-
-    fn barrier(&self) {
-        if self.generation == fork::generation() {
-            self.link.barrier();
-        }
-    }
 }

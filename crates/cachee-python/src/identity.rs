@@ -55,6 +55,15 @@ impl Identity {
             && self.tls == other.tls
     }
 
+    /// By the name the server knows; of a provider nobody knows it before it is asked.
+    pub fn user_name(&self) -> &str {
+        match (&self.user, &self.password, &self.credentials) {
+            (Some(user), ..) => user,
+            (None, None, None) => "",
+            (None, ..) => "default",
+        }
+    }
+
     /// For people.
     pub fn address(&self) -> String {
         self.endpoint.to_string()

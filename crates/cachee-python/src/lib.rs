@@ -21,10 +21,12 @@ mod fork;
 mod graveyard;
 mod hooks;
 mod identity;
+mod link;
 mod load;
 mod proxy;
 mod raw;
 mod ready;
+mod remembered;
 mod sentinels;
 mod simulation;
 mod value;
@@ -44,7 +46,10 @@ mod _core {
     #[pymodule_export]
     use crate::completions::Completions;
     #[pymodule_export]
-    use crate::engine::{Engine, Link};
+    use crate::engine::Engine;
+    #[pymodule_export]
+    #[pymodule_export]
+    use crate::link::Link;
     #[pymodule_export]
     use crate::load::{generate_load, relay_bytes};
     #[pymodule_export]

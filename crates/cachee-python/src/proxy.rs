@@ -1,6 +1,7 @@
 //! The proxy: addresses and settings from Python, everything else in Rust threads of its own.
 
 use crate::ahead;
+use crate::remembered::{self, PyHotKey, to_python};
 use cachee_net::admission::Admission;
 use cachee_net::proxy::config::{
     Limits, ListenAddress, ListenTls, Login, Mode, ProxyConfig, Topology,
@@ -9,7 +10,7 @@ use cachee_net::proxy::{HotKey, LinkReport, Proxy as Running};
 use cachee_net::{Endpoint, LinkConfig, LinkStatus, NetError, TlsConfig, Tracking, Verify};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyDict, PyList};
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -17,9 +18,6 @@ use std::time::Duration;
 
 /// Where clients are listened for: scheme (tcp, tls, unix), host, port, path.
 type ListenParts = (String, String, u16, String);
-
-/// User, database and words of a read.
-type PyHotKey<'py> = (String, u32, Vec<Bound<'py, PyBytes>>);
 
 /// What is behind the proxy, as `cachee.proxy.url` has taken it apart.
 #[derive(FromPyObject)]
@@ -95,15 +93,10 @@ impl Proxy {
     fn hot_keys<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Vec<PyHotKey<'py>>> {
         let running = self.running()?;
         let hot_keys = py.detach(|| running.hot_keys(count)).into_iter();
-        Ok(hot_keys
-            .map(|hot| {
-                let words = hot.words.iter().map(|word| PyBytes::new(py, word)).collect();
-                (hot.user, hot.db, words)
-            })
-            .collect())
+        Ok(hot_keys.map(|hot| to_python(py, (hot.user, hot.db, hot.words))).collect())
     }
 
-    fn warm(&self, py: Python<'_>, names: Vec<(String, u32, Vec<Vec<u8>>)>) -> PyResult<()> {
+    fn warm(&self, py: Python<'_>, names: Vec<remembered::HotKey>) -> PyResult<()> {
         let running = self.running()?;
         let hot_keys =
             names.into_iter().map(|(user, db, words)| HotKey { user, db, words }).collect();

@@ -24,18 +24,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
-from cachee import _core, _proxy_settings, _stats_socket
+from cachee import _core, _proxy_settings, _settings, _stats_socket
 from cachee._errors import CacheeError, MissingExtraError, NotAvailableError, SettingsError
 from cachee._proxy_settings import ProxySettings
+from cachee._setting import Setting
 from cachee._settings import Settings
 from cachee._snapshot import ProxySnapshot
+from cachee._warm_set import NamesHotKeys, WarmSet
 from cachee.proxy import descriptors, url
 from cachee.proxy.signals import Signals
 from cachee.proxy.systemd import Notifier
-from cachee.proxy.warm import NamesHotKeys, WarmSet
 
 EXIT_CUT_OFF = 1
 LOOK_S = 1.0
+EMBEDDED = "embedded"
 PATHS = ("tls_cert", "tls_key", "tls_client_ca", "upstream_ca", "upstream_cert", "upstream_key")
 
 __all__ = ["Ready", "native_settings", "serve"]
@@ -87,7 +89,7 @@ def serve(
     `reread` gives the settings for SIGHUP, `announce` is called once it serves, `say` is for
     everything a person should know.
     """
-    _check_files(own)
+    _check_files(settings, own)
     with contextlib.ExitStack() as stack:
         if own.upstream:
             upstream = url.parse_upstream(own.upstream)
@@ -97,7 +99,10 @@ def serve(
         limits = descriptors.fit(own, say)
         proxy = _open(make or _core.Proxy, upstream, own, native_settings(settings, limits))
         stack.callback(proxy.close)
-        server = Server(proxy, signals, own, settings.mode, upstream.shown, say)
+        # An embedded server has another address each time.
+        named = upstream.shown if own.upstream else EMBEDDED
+        warm_set = _warm_set(proxy, settings.snapshot, named, say) if settings.snapshot else None
+        server = Server(proxy, signals, own, settings.mode, upstream.shown, warm_set, say)
         admin = ""
         if own.admin:
             # Here and below: what is not asked for does not delay the start.
@@ -164,6 +169,7 @@ class Server:
         own: ProxySettings,
         mode: str,
         upstream: str,
+        warm_set: WarmSet | None,
         say: Callable[[str], None],
     ) -> None:
         self._proxy = proxy
@@ -176,7 +182,7 @@ class Server:
         self._draining = False
         self._had_upstream = True
         self._notifier = Notifier()
-        self._warm_set = _warm_set(proxy, own, upstream, say) if own.snapshot else None
+        self._warm_set = warm_set
 
     def snapshot(self) -> ProxySnapshot:
         """Everything counted so far. Safe from any thread."""
@@ -298,29 +304,31 @@ def _open(
         raise CacheeError(str(error)) from None
 
 
-def _warm_set(
-    native: object, own: ProxySettings, upstream: str, say: Callable[[str], None]
-) -> WarmSet:
+def _warm_set(native: object, path: str, upstream: str, say: Callable[[str], None]) -> WarmSet:
     if not isinstance(native, NamesHotKeys):
         raise NotAvailableError("snapshot, the warm restart,")
-    return WarmSet(native, own, upstream, say)
+    return WarmSet(native, path, upstream, say)
 
 
-def _check_files(own: ProxySettings) -> None:
+def _check_files(settings: Settings, own: ProxySettings) -> None:
     """Find out before clients are accepted, not after."""
     for row in _proxy_settings.TABLE.values():
         path = getattr(own, row.field_name)
-        if row.unit != "path" or not path:
-            continue
-        try:
-            if row.name != "snapshot":
+        if row.unit == "path" and path:
+            try:
                 with Path(path).open("rb"):
                     pass
-            elif not os.access(Path(path).parent, os.W_OK | os.X_OK) or Path(path).is_dir():
-                raise PermissionError(None, "its directory must be there and writable")
-        except OSError as error:
-            allowed = f"{row.allowed} ({error.strerror})"
-            raise SettingsError(row.name, path, allowed, "settings") from None
+            except OSError as error:
+                raise _wrong_path(row, path, error.strerror) from None
+    path = settings.snapshot
+    may_be_written = os.access(Path(path).parent, os.W_OK | os.X_OK) and not Path(path).is_dir()
+    if path and not may_be_written:
+        row = _settings.TABLE["snapshot"]
+        raise _wrong_path(row, path, "its directory must be there and writable")
+
+
+def _wrong_path(row: Setting, path: str, reason: str | None) -> SettingsError:
+    return SettingsError(row.name, path, f"{row.allowed} ({reason})", "settings")
 
 
 def _warn_of_strangers(

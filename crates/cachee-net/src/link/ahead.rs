@@ -12,9 +12,10 @@
 
 use cachee_core::{
     Access, Ahead, EntryRef, Fields, Foresight, ForesightConfig, ForesightStats, Learned, Origin,
-    REFETCH_HITS, RuleView, Store, Target, Weigh,
+    REFETCH_HITS, RuleView, Store, Weigh,
 };
 
+use super::flight::Flight;
 use super::renewal::Renewals;
 use super::state::{Context, State};
 use super::{Link, LinkValue, Request};
@@ -149,10 +150,10 @@ impl State {
         });
     }
 
-    /// Sends what was predicted since the last time, and reads again what is about to end.
+    /// Sends what was predicted since the last time, and reads again what is about to end or was
+    /// hot before.
     pub(super) fn send_ahead<V: LinkValue>(&mut self, context: &Context<'_, V>, now_ms: u64) {
-        let Some(foresight) = &mut self.foresight else { return };
-        let predicted = foresight.take_ahead();
+        let predicted = self.foresight.as_mut().map_or(Vec::new(), |it| it.take_ahead());
         for ahead in predicted {
             let is_sent = self.send_one_ahead(context, &ahead, now_ms);
             if let Some(foresight) = &mut self.foresight {
@@ -160,6 +161,12 @@ impl State {
             }
         }
         self.renew(context, now_ms);
+        self.warm(context, now_ms);
+    }
+
+    /// Whether `send_ahead` may have something to send.
+    pub(super) fn sends_ahead(&self) -> bool {
+        self.foresight.is_some() || self.warm.is_waiting()
     }
 
     fn send_one_ahead<V: LinkValue>(
@@ -176,7 +183,10 @@ impl State {
         };
         let (shape, key_hash) = (*shape, *key_hash);
         let request = Request { shape, key, key_hash, args, command: &command, flow: None };
-        self.read_ahead(context, &request, *hops, *target, now_ms)
+        let Some(flight) = self.read_ahead(context, &request, now_ms) else { return false };
+        flight.target = *target;
+        flight.shown = Some(Shown::new(&request, Origin::Ahead(*hops)));
+        true
     }
 
     /// There is other work to do.
@@ -191,24 +201,17 @@ impl State {
         &mut self,
         context: &Context<'_, V>,
         request: &Request<'_>,
-        hops: u8,
-        target: Option<Target>,
         now_ms: u64,
-    ) -> bool {
+    ) -> Option<&mut Flight> {
         if self.is_busy(context.config)
             || self.may_submit(context.config, request.key, now_ms).is_err()
         {
-            return false;
+            return None;
         }
-        let Some(token) = context.store.begin_ahead(&request.id(self.scope), now_ms) else {
-            return false;
-        };
-        let shown = Shown::new(request, Origin::Ahead(hops));
+        let token = context.store.begin_ahead(&request.id(self.scope), now_ms)?;
         let flight = self.launch(context, request, token, None, now_ms);
         flight.is_ahead = true;
-        flight.target = target;
-        flight.shown = Some(shown);
-        true
+        Some(flight)
     }
 
     /// Somebody asks for what is on its way ahead, in this flow.

@@ -234,6 +234,10 @@ impl State {
         {
             renewals.came_back();
         }
+        if flight.is_warm {
+            self.warm.came_back();
+            self.statistics.warmed += u64::from(flight.reply.is_some());
+        }
         match flight.reply {
             Some(reply) if flight.may_store && flight.deadline_ms > now_ms => {
                 let (value, ends_ms) = (V::from_reply(reply), flight.deadline_ms);

@@ -17,7 +17,8 @@
 //! # Parts
 //!
 //! - `state`, `answers`: the state machine, sans I/O; the races and their arguments are there.
-//! - `ahead`: reads that nobody has asked for yet; `renewal`: entries that are about to end.
+//! - `ahead`: reads that nobody has asked for yet; `renewal`: entries that are about to end;
+//!   `warm`: what was hot before a restart or a lost connection.
 //! - `connection`: who reads the socket, and why nothing is left unread.
 //! - `thread`: connecting, timeouts, signs of life, and reading when nobody waits.
 //! - `wait`: blocking callers.
@@ -48,6 +49,7 @@ mod state;
 mod thread;
 mod ttl;
 mod wait;
+mod warm;
 
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -67,6 +69,7 @@ use flight::{Completions, Waiting};
 use inbound::Inbound;
 pub use outcome::{BypassReason, Outcome, Read};
 use state::{Context, State};
+pub(crate) use warm::{NAME_BYTES_MAX, NAMES_MAX};
 
 /// What the L1 keeps of a reply.
 pub trait LinkValue: Weigh + Send + 'static {
@@ -147,6 +150,8 @@ pub struct LinkStatistics {
     pub invalidations: u64,
     /// Invalidations of everything.
     pub flushes: u64,
+    /// What was hot before and has been read again.
+    pub warmed: u64,
     /// Reads given back, by reason, in the order of `BypassReason::ALL`.
     pub bypassed: [u64; BypassReason::ALL.len()],
 }
@@ -370,7 +375,7 @@ impl<V: LinkValue> Link<V> {
     /// Writes what was submitted. Who finds a writer at work leaves it its bytes: under load one
     /// system call carries the commands of many callers.
     fn write_out<'a>(&'a self, mut state: MutexGuard<'a, State>) {
-        if state.foresight.is_some() {
+        if state.sends_ahead() {
             state.send_ahead(&self.context(), clock::now_ms());
         }
         let wakes_thread = std::mem::take(&mut state.is_thread_idle);

@@ -90,7 +90,7 @@ impl<V: LinkValue> ModelLink<V> {
 
     /// As if it had been predicted.
     pub(crate) fn read_ahead(&self, request: &Request<'_>, now_ms: u64) {
-        self.driven.lock().state.read_ahead(&self.context(), request, 0, None, now_ms);
+        self.driven.lock().state.read_ahead(&self.context(), request, now_ms);
     }
 
     pub(crate) fn barrier(&self) {

@@ -40,6 +40,7 @@ use super::flight::{Answers, Completions, Flight, Pending, Waiting};
 use super::outcome::{BypassReason, Outcome, Read};
 use super::renewal::Renewals;
 use super::ttl::TtlLearner;
+use super::warm::Warm;
 use super::{LinkStatistics, LinkStatus, LinkValue, Request};
 use crate::cacheable::{Fields, spec};
 use crate::commands::CommandTable;
@@ -100,6 +101,10 @@ pub(super) struct State {
     pub(super) refused_until: u64,
     /// What is read again before it ends; None: nothing.
     pub(super) renewals: Option<Renewals>,
+    /// What was hot before, to be read again.
+    pub(super) warm: Warm,
+    /// Whose entries went with the last connection; None once they were looked at.
+    pub(super) dropped_scope: Option<u32>,
 }
 
 impl State {
@@ -128,6 +133,8 @@ impl State {
             accesses_told: 0,
             refused_until: 0,
             renewals,
+            warm: Warm::default(),
+            dropped_scope: None,
         }
     }
 
@@ -273,6 +280,7 @@ impl State {
             deadline_ms: now_ms + life_ms.min(config.max_age_ms),
             is_ahead: false,
             is_renewal: false,
+            is_warm: false,
             target: None,
             shown: None,
             answers_left: 1,
@@ -386,7 +394,9 @@ impl State {
         reason: BypassReason,
         completions: &mut Completions,
     ) {
+        self.dropped_scope.get_or_insert(self.scope);
         self.move_scope(context);
+        self.warm.lost();
         self.generation = NO_CONNECTION;
         self.connection = None;
         self.pending.clear();

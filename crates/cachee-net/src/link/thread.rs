@@ -11,7 +11,7 @@ use super::backoff::Backoff;
 use super::connection::Connection;
 use super::flight::Completions;
 use super::state::{State, patience_ms};
-use super::{Link, LinkStatus, LinkValue, tell};
+use super::{Link, LinkStatus, LinkValue, tell, warm};
 use crate::clock;
 use crate::commands::CommandTable;
 use crate::error::NetError;
@@ -42,6 +42,7 @@ pub(super) fn run<V: LinkValue>(link: &Arc<Link<V>>) {
             Ok(connection) => {
                 backoff.succeeded();
                 link.serve(&connection);
+                link.recall();
                 connection.unregister();
                 link.socket_fd.store(-1, Ordering::Release);
                 false
@@ -223,16 +224,19 @@ impl<V: LinkValue> Link<V> {
             >= STALLED_STALENESSES * self.config.max_staleness_ms.max(patience_ms(&self.config))
     }
 
-    /// When to look again: often enough that no timeout is late, not at all when nothing is on
-    /// the way and nothing may be served.
+    /// When to look again: often enough that no timeout is late and no name waits for long, not at
+    /// all when nothing is on the way and nothing may be served.
     fn due_ms(&self, state: &State, now_ms: u64, step_ms: u64) -> Option<u64> {
+        let step_ms =
+            if state.warm.is_waiting() { step_ms.min(warm::INTERVAL_MS) } else { step_ms };
         let patience_ms = patience_ms(&self.config);
         let step_ms = step_ms.min(patience_ms / 2).max(1);
         if let Some(oldest_ms) = state.oldest_sent_ms() {
             let left_ms = (oldest_ms + patience_ms).saturating_sub(now_ms);
             return Some(if left_ms == 0 { step_ms } else { step_ms.min(left_ms) });
         }
-        (now_ms < self.gate.serve_until_ms()).then_some(step_ms)
+        let is_due = state.warm.is_waiting() || now_ms < self.gate.serve_until_ms();
+        is_due.then_some(step_ms)
     }
 
     /// Announces the sleep, unless somebody has submitted since the last look: who submits after
@@ -241,6 +245,7 @@ impl<V: LinkValue> Link<V> {
         let mut state = self.state.lock();
         let is_quiet = state.generation == connection.generation
             && state.in_flight() == 0
+            && !state.warm.is_waiting()
             && clock::now_ms() >= self.gate.serve_until_ms();
         state.is_thread_idle = is_quiet;
         is_quiet

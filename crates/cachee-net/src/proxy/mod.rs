@@ -88,7 +88,7 @@ use listen::{Acceptor, AcceptorHandle, Listener};
 use pause::Stop;
 use shared::Shared;
 pub use warm::HotKey;
-use warm::{Warmer, user_of};
+use warm::user_of;
 use watch::Watch;
 use worker::Worker;
 
@@ -105,7 +105,6 @@ pub struct Proxy {
     addresses: Vec<ListenAddress>,
     acceptor: AcceptorHandle,
     watch: Arc<Stop>,
-    warmer: Arc<Warmer>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -187,8 +186,7 @@ impl Proxy {
         }
         handles.push(spawn("cachee-accept", move || acceptor.run())?);
         let threads = Mutex::new(handles);
-        let warmer = Warmer::new(Arc::clone(&shared));
-        Ok(Self { shared, addresses, acceptor: handle, watch: stop, warmer, threads })
+        Ok(Self { shared, addresses, acceptor: handle, watch: stop, threads })
     }
 
     /// An upstream that is not there yet is no reason not to start.
@@ -230,7 +228,6 @@ impl Proxy {
     pub fn report(&self) -> ProxyReport {
         let mut counters = self.shared.totals();
         counters.push(("clients_refused", self.shared.refused.load(Ordering::Relaxed)));
-        counters.push(("warmed", self.warmer.warmed()));
         let now_ms = crate::clock::coarse_ms();
         let link = |(identity, feed): (Identity, Arc<shared::LinkFeed>)| LinkReport {
             user: user_of(identity.login.as_ref()),
@@ -241,11 +238,13 @@ impl Proxy {
             rules: feed.link.rules(RULES_SHOWN),
             is_serving: feed.link.gate().open_scope(now_ms).is_some(),
         };
+        let links: Vec<LinkReport> = self.shared.links().into_iter().map(link).collect();
+        counters.push(("warmed", links.iter().map(|link| link.statistics.warmed).sum()));
         ProxyReport {
             clients: self.shared.clients.load(Ordering::Relaxed) as u64,
             counters,
             store: self.shared.store.stats(),
-            links: self.shared.links().into_iter().map(link).collect(),
+            links,
             is_ready: self.is_ready(),
             problem: self.shared.problem.lock().clone(),
         }
@@ -254,20 +253,19 @@ impl Proxy {
     /// The reads that were answered most, at most `count`: names of the present links' users, for
     /// another proxy to `warm`.
     pub fn hot_keys(&self, count: usize) -> Vec<HotKey> {
-        self.warmer.hot_keys(count)
+        warm::hot_keys(&self.shared, count)
     }
 
     /// Reads these in the background, hottest first, at a bounded rate. Those of users that have
-    /// not logged in yet wait for them, ten minutes at most.
+    /// not logged in yet wait for them.
     pub fn warm(&self, hot_keys: Vec<HotKey>) {
-        self.warmer.warm(hot_keys);
+        warm::warm(&self.shared, hot_keys);
     }
 
     /// Accepts no more, answers what has been asked, then ends each client; true when all are
     /// gone in time.
     pub fn drain(&self, timeout: Duration) -> bool {
         self.acceptor.stop();
-        self.warmer.stop();
         self.shared.tell_all(|| Message::Drain);
         let deadline = Instant::now() + timeout;
         while self.shared.clients.load(Ordering::Acquire) > 0 {
@@ -283,7 +281,6 @@ impl Proxy {
     pub fn close(&self) {
         self.acceptor.stop();
         self.watch.tell();
-        self.warmer.stop();
         self.shared.proofs.stop();
         self.shared.cluster.iter().for_each(|cluster| cluster.names.stop());
         self.shared.tell_all(|| Message::Stop);
@@ -291,7 +288,6 @@ impl Proxy {
             // None of them panics.
             let _ = thread.join();
         }
-        self.warmer.join();
         self.shared.close_links();
     }
 }

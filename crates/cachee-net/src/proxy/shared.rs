@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use cachee_core::{Learned, Store, StoreConfig};
+use cachee_core::{Store, StoreConfig};
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
@@ -23,7 +23,7 @@ use super::proofs::Proofs;
 use super::questions::{ask, log_in};
 use super::reply::Reply;
 use super::topology::Address;
-use super::warm::user_of;
+use super::warm::Waiting;
 use crate::admission::Admission;
 use crate::commands::CommandTable;
 use crate::config::{Credentials, Endpoint, LinkConfig};
@@ -80,8 +80,8 @@ pub(crate) struct Shared {
     /// Clients turned away because there were too many.
     pub(crate) refused: AtomicU64,
     max_staleness_ms: u64,
-    /// What an earlier proxy has learned of links that are not open yet.
-    pub(crate) learned: Mutex<HashMap<(String, u32), Vec<Learned>>>,
+    /// What an earlier proxy knew, for links that are not open yet.
+    pub(crate) remembered: Mutex<Waiting>,
 }
 
 /// The login of a client, as the link asks for it.
@@ -168,7 +168,7 @@ impl Shared {
             clients: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             max_staleness_ms: config.link.max_staleness_ms,
-            learned: Mutex::default(),
+            remembered: Mutex::default(),
             link_config: RwLock::new(link_config),
             upstream_tls,
             config,
@@ -356,11 +356,8 @@ impl Shared {
         };
         // It fails without descriptors or threads: then there is no L1 for this identity.
         let link = Link::open(config, Arc::clone(&self.store)).ok()?;
-        let of_user = (user_of(identity.login.as_ref()), identity.db);
-        if let Some(learned) = self.learned.lock().remove(&of_user) {
-            link.learn_again(&learned);
-        }
         let feed = Arc::new(LinkFeed { link, inboxes: self.inboxes() });
+        self.hand_over(identity, &feed);
         links.insert(identity.clone(), Arc::clone(&feed));
         Some(feed)
     }

@@ -120,12 +120,28 @@ impl Session {
     }
 
     pub fn shake_hands(&mut self, hello: &str) {
+        self.track(hello);
+        self.after_tracking();
+    }
+
+    fn track(&mut self, hello: &str) {
         assert_eq!(self.command()[..2], ["HELLO", "3"]);
         self.send(hello);
         self.expect(&["CLIENT TRACKING ON", "CLIENT TRACKINGINFO"]);
         self.send("+OK\r\n");
         self.send(TRACKED);
-        self.after_tracking();
+    }
+
+    /// A handshake after which the link itself sends these at once.
+    pub fn shake_hands_before(&mut self, hello: &str, commands: &[&str]) {
+        self.track(hello);
+        let mut first = self.command().join(" ");
+        if first == "COMMAND" {
+            self.send("-NOPERM no\r\n");
+            first = self.command().join(" ");
+        }
+        assert_eq!(first, commands[0]);
+        self.expect(&commands[1..]);
     }
 
     /// The command table is asked for once a server version.

@@ -1,18 +1,19 @@
-"""The names of hot keys in a file, so that a restarted proxy is warm: names, never values.
+"""The names of hot keys in a file, so that a restarted process or proxy is warm: never values.
 
-The problem: a new proxy starts with an empty L1 and sends every first read to the server, just when
-all clients reconnect. The idea: what was hot is written down as the commands that would load it
-again, every minute and at the end; the next proxy asks the server for them, at a bounded rate, and
-so serves only what the server says now. A value in a file would be a value nobody invalidates.
+The problem: a new process starts with an empty L1 and sends every first read to the server, just
+when all of them come. The idea: what was hot is written down as the commands that would load it
+again, every minute and at the end; the next process asks the server for them, at a bounded rate,
+and so serves only what the server says now. A value in a file would be a value nobody invalidates.
 
     {"format": "cachee hot keys", "version": 1, "upstream": …, "count": N, "crc32": …}
     ["default", 0, ["GET", "user:42"]]
     …
 
-The first line is the header, every other one user, database and the words of a read, bytes as
-Latin-1. What was learned of which key leads to which stands there too, as words that begin with
-`RULE`. A file of another upstream, of another version or with a wrong checksum is left unused,
-with a warning. It is replaced as a whole, and only its owner may read it: names can be secrets too.
+The first line is the header, every other one owner (a user of the proxy; in a process also server
+and decoding), database and the words of a read, bytes as Latin-1. What was learned of which key
+leads to which stands there too, as words that begin with `RULE`. A file of another upstream, of
+another version or with a wrong checksum is left unused, with a warning. It is replaced as a whole,
+and only its owner may read it: names can be secrets too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ FILE_BYTES_MAX = 64 * 1024**2
 DATABASES_MAX = 2**31
 
 HotKey = tuple[str, int, list[bytes]]
-"""User, database and the words of the read that loads it."""
+"""Owner, database and the words of the read that loads it."""
 
 __all__ = ["FORMAT", "NAMES_MAX", "VERSION", "HotKey", "SnapshotError", "read", "write"]
 
@@ -50,8 +51,8 @@ def write(path: Path, upstream: str, names: Sequence[HotKey]) -> int:
     """
     lines: list[bytes] = []
     size = 0
-    for user, database, words in names[:NAMES_MAX]:
-        line = json.dumps([user, database, [word.decode("latin-1") for word in words]]).encode()
+    for owner, database, words in names[:NAMES_MAX]:
+        line = json.dumps([owner, database, [word.decode("latin-1") for word in words]]).encode()
         if len(line) > NAME_BYTES_MAX or size + len(line) > FILE_BYTES_MAX // 2:
             continue
         size += len(line) + 1
@@ -97,7 +98,8 @@ def read(path: Path, upstream: str) -> list[HotKey]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    new = path.with_name(path.name + ".new")
+    # Of several processes with one file each writes its own, and the last one stands.
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -121,8 +123,8 @@ def _json(line: bytes) -> Any:
 
 def _hot_key(entry: object) -> HotKey:
     match entry:
-        case [str(user), int(database), list(words)] if words and 0 <= database < DATABASES_MAX:
+        case [str(owner), int(database), list(words)] if words and 0 <= database < DATABASES_MAX:
             with contextlib.suppress(AttributeError, UnicodeEncodeError):
-                user.encode()
-                return user, database, [word.encode("latin-1") for word in words]
+                owner.encode()
+                return owner, database, [word.encode("latin-1") for word in words]
     raise SnapshotError("it holds something that is not a name")

@@ -1,0 +1,144 @@
+//! What was hot and is not here any more, read again by its name.
+//!
+//! The problem: a process that has just started, a connection that was lost, a server that said
+//! "everything may have changed" leave an empty L1, and every first read waits for the server just
+//! when all of them come. The idea: names outlive values. Those of a file (`read_again`) and those
+//! of the entries that were hit before everything was dropped (`recall`) wait in a queue, hottest
+//! first, and are read ahead of whoever asks: the same lease, pushes, deadline and user as any read.
+//!
+//! The cost is bounded four ways: so many a second, so many on their way, nothing while the link
+//! has other work, and nothing once the L1 is nearly full, where they would displace each other.
+
+use std::collections::VecDeque;
+
+use cachee_core::{Hot, Store};
+
+use super::state::{Context, State};
+use super::{Link, LinkValue, Request};
+use crate::cacheable::decode_words;
+
+/// Reads a millisecond, and how many of what was not needed are saved up.
+const READS_A_MS: u64 = 10;
+const BURST: u64 = 64;
+/// On their way at a time.
+const UNDER_WAY_MAX: usize = 64;
+/// Names that wait, at most; longer ones are not worth keeping.
+pub(crate) const NAMES_MAX: usize = 10_000;
+/// Bytes of a name with its arguments.
+pub(crate) const NAME_BYTES_MAX: usize = 16 << 10;
+/// Hits before everything was dropped that make an entry worth reading again.
+const HITS_MIN: u32 = 2;
+/// The link's thread comes by so often while names wait.
+pub(super) const INTERVAL_MS: u64 = 6;
+
+/// Names that wait to be read, and the pace.
+#[derive(Default)]
+pub(super) struct Warm {
+    names: VecDeque<Hot>,
+    allowance: u64,
+    counted_ms: u64,
+    under_way: usize,
+}
+
+impl Warm {
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// The connection is gone, and what was on its way with it.
+    pub(super) fn lost(&mut self) {
+        self.under_way = 0;
+    }
+
+    pub(super) fn came_back(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    fn add(&mut self, names: impl IntoIterator<Item = Hot>) {
+        let room = NAMES_MAX.saturating_sub(self.names.len());
+        self.names.extend(names.into_iter().take(room));
+    }
+
+    /// How many may be sent now.
+    fn allowed(&mut self, now_ms: u64) -> usize {
+        let passed_ms = now_ms.saturating_sub(self.counted_ms);
+        self.counted_ms = now_ms;
+        self.allowance = self.allowance.saturating_add(passed_ms * READS_A_MS).min(BURST);
+        (self.allowance as usize).min(UNDER_WAY_MAX.saturating_sub(self.under_way))
+    }
+}
+
+/// Room is wanted for what is asked.
+fn is_nearly_full<V: LinkValue>(store: &Store<V>) -> bool {
+    let stats = store.stats();
+    stats.weight_bytes >= stats.capacity_bytes / 10 * 9
+}
+
+impl State {
+    /// Reads the next names, as many as may be.
+    pub(super) fn warm<V: LinkValue>(&mut self, context: &Context<'_, V>, now_ms: u64) {
+        if !self.warm.is_waiting() || self.connection.is_none() {
+            return;
+        }
+        let allowed = self.warm.allowed(now_ms);
+        if allowed > 0 && is_nearly_full(context.store) {
+            self.warm.names.clear();
+        }
+        for _ in 0..allowed {
+            if self.is_busy(context.config) {
+                return;
+            }
+            let Some(hot) = self.warm.names.pop_front() else { return };
+            self.warm.allowance -= 1;
+            let Some(command) = decode_words(hot.shape, &hot.key, &hot.args) else { continue };
+            let request = Request {
+                shape: hot.shape,
+                key: &hot.key,
+                key_hash: context.store.key_hash(&hot.key),
+                args: &hot.args,
+                command: &command,
+                flow: None,
+            };
+            if let Some(flight) = self.read_ahead(context, &request, now_ms) {
+                // Somebody has asked for it, in an earlier life: any hit finds it.
+                flight.is_ahead = false;
+                flight.is_warm = true;
+                self.warm.under_way += 1;
+            }
+        }
+    }
+}
+
+impl<V: LinkValue> Link<V> {
+    /// Reads these in the background, hottest first, as soon as there is a connection; those that
+    /// do not fit beside what waits already are passed over. Which may be cached at all the caller
+    /// has seen to.
+    pub fn read_again(&self, names: impl IntoIterator<Item = Hot>) {
+        if self.is_abandoned() {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.warm.add(names);
+        self.write_out(state);
+        self.wake_thread();
+    }
+
+    /// Names that still wait to be read.
+    pub fn waiting_names(&self) -> Vec<Hot> {
+        if self.is_abandoned() {
+            return Vec::new();
+        }
+        self.state.lock().warm.names.iter().cloned().collect()
+    }
+
+    /// After everything was dropped at once: what was hit of it is read again, as far as it has not
+    /// been swept yet. On the link's thread, which alone has the time to look at all entries.
+    pub(super) fn recall(&self) {
+        let Some(dropped) = self.state.lock().dropped_scope.take() else { return };
+        let ahead = self.config.ahead.as_ref().filter(|ahead| ahead.reads_a_miss > 0.0);
+        let Some(ahead) = ahead else { return };
+        let hottest = self.store.hottest(NAMES_MAX, NAME_BYTES_MAX, |scope| scope == dropped);
+        let is_worth_it = |hot: &Hot| hot.hits >= HITS_MIN && ahead.admission.admits(&hot.key);
+        self.state.lock().warm.add(hottest.into_iter().filter(is_worth_it));
+    }
+}
