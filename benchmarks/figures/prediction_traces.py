@@ -24,7 +24,8 @@ METHOD = (
     "`Trace.compare`, what `cachee simulate` shows: the real shard and the real prediction, the "
     "same bytes for both, one client unless said, trained on line, 0.2 ms to the server. An entry "
     "takes its value and 160 B. Lost are misses of what the cache without prediction had (its "
-    "memory, and what was loaded in vain); reads are over those without prediction. Measured "
+    "memory, and what was loaded in vain), polluted those of what had to go for a key that nobody "
+    "had asked for until then; reads are over those without prediction. Measured "
     "where `CACHEE_BENCH_TRACES` names the folder of the traces, else kept from an earlier run."
 )
 CONTENDERS = ()
@@ -41,6 +42,7 @@ COLUMNS = (
     ("misses saved", "coverage", "%"),
     ("late", "late", "%"),
     ("lost", "lost", "%"),
+    ("polluted", "polluted", "%"),
     ("wasted MB", "wasted_mb", "n"),
     ("reads", "traffic", "n"),
     ("ns an event", "ns_an_event", "n"),
@@ -158,6 +160,7 @@ def _row(name: str, trace: Trace, case: Case, bounds: dict[int, tuple[float, flo
         "coverage": (plain["misses"] - ahead["misses"]) / max(plain["misses"], 1),
         "late": ahead["joined"] / issued if issued else None,
         "lost": ahead["lost"] / requests,
+        "polluted": ahead["polluted"] / requests,
         "wasted_mb": (issued - ahead["used"]) * value / 1e6,
         "traffic": (ahead["misses"] + issued) / max(plain["misses"], 1),
         "ns_an_event": max(took_s, 0) * 1e9 / max(ahead["events"], 1),

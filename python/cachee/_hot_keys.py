@@ -2,8 +2,9 @@
 
 The problem: a new process starts with an empty L1 and sends every first read to the server, just
 when all of them come. The idea: what was hot is written down as the commands that would load it
-again, every minute and at the end; the next process asks the server for them, at a bounded rate,
-and so serves only what the server says now. A value in a file would be a value nobody invalidates.
+again, soon after the start, every minute and at the end; the next process asks the server for them,
+at a bounded rate, and so serves only what the server says now. A value in a file would be a value
+nobody invalidates.
 
     {"format": "cachee hot keys", "version": 1, "upstream": …, "count": N, "crc32": …}
     ["default", 0, ["GET", "user:42"]]

@@ -17,6 +17,8 @@ from cachee import _hot_keys
 from cachee._hot_keys import HotKey, SnapshotError
 
 SAVE_INTERVAL_S = 60.0
+SAVE_FIRST_S = 5.0
+"""After the start, then twice as long each time: few processes are let to the end of their exit."""
 WARM_POLL_S = 0.2
 STOP_TIMEOUT_S = 2.0
 IN_PROCESS = "in process"
@@ -55,7 +57,8 @@ class WarmSet:
         self._upstream = upstream
         self._say = say
         self._failed = ""
-        self._save_at_s = time.monotonic() + SAVE_INTERVAL_S
+        self._interval_s = SAVE_FIRST_S
+        self._save_at_s = time.monotonic() + self._interval_s
         # None: not read yet. That takes long enough to do it when clients are served already.
         self._names: list[HotKey] | None = None
 
@@ -68,7 +71,8 @@ class WarmSet:
             self._named.warm(names)
         now_s = time.monotonic()
         if now_s >= self._save_at_s:
-            self._save_at_s = now_s + SAVE_INTERVAL_S
+            self._interval_s = min(2 * self._interval_s, SAVE_INTERVAL_S)
+            self._save_at_s = now_s + self._interval_s
             self.save()
         return WARM_POLL_S if self._names else max(0.0, self._save_at_s - now_s)
 

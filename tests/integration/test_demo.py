@@ -155,7 +155,8 @@ def test_demo_in_small(tmp_path: Path) -> None:
         assert run["check"]["commits"] > 50
         counted = sum(count for _, count in run["histograms_us"]["total"])
         assert counted == run["answered_requests"] > 500
-    assert told["answers_checked"] == 2 * (600 + 150) + 150
+    assert told["answers_checked"] == 2 * (600 + 150) + 150 + 2 * 300, "restarts included"
+    assert told["restarts"].keys() == {"with_snapshot", "without"}
     first = {name: told["first_visits"][name]["redis_reads_p50_ms"] for name in FIRST_VISITS}
     assert first["with"] < first["without"]
     assert told["stale_answers"] == 0

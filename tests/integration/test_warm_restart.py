@@ -227,7 +227,7 @@ def test_what_was_learned_is_known_to_the_next(server: Server, clients: Any, pat
             visit(session)
     assert b'"RULE"' in path.read_bytes()
     with installed(snapshot=str(path)):
-        client.get("opens the link")
+        warm(server, lambda: client.get("warm-up"), "get")
         until(lambda: cachee.stats().prefetch.get("trusted", 0) >= 2, "the rules")
         visit(stranger)
         assert cachee.stats().prefetch["rules_issued"] >= len(kinds)

@@ -163,3 +163,13 @@ def test_a_failing_write_is_said_once(tmp_path):
     warm_set.save()
     assert len(said) == 1
     assert "is not written: No such file" in said[0]
+
+
+def test_names_are_written_soon_and_then_less_often(path, monkeypatch):
+    now, saved = [0.0], []
+    monkeypatch.setattr(warm.time, "monotonic", lambda: now[0])
+    warm_set = make(path, print)[1]
+    monkeypatch.setattr(warm_set, "save", lambda: saved.append(now[0]))
+    while now[0] < 200:
+        now[0] += warm_set.tick()
+    assert saved == [5, 15, 35, 75, 135, 195]

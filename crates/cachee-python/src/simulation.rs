@@ -112,6 +112,7 @@ fn as_dict<'py>(py: Python<'py>, outcome: &Outcome) -> PyResult<Bound<'py, PyDic
     found.set_item("prediction_bytes", outcome.prediction_bytes)?;
     found.set_item("waited_us", outcome.waited_us)?;
     found.set_item("lost", outcome.lost)?;
+    found.set_item("polluted", outcome.polluted)?;
     found.set_item("events", outcome.events)?;
     Ok(found)
 }

@@ -64,6 +64,8 @@ class Row:
     """Time waited for the server, over that without prediction."""
     lost: float | None = None
     """Misses of what the cache without prediction had: the part of the requests."""
+    polluted: float | None = None
+    """Misses of what had to go for a key loaded ahead that nobody asked for: part of them."""
     prediction_bytes: int | None = None
 
 
@@ -182,6 +184,7 @@ def _row(trace: Trace, size: str, whole_bytes: int, arguments: argparse.Namespac
             "waiting": ahead["waited_us"] / max(plain["waited_us"], 1),
             "prediction_bytes": ahead["prediction_bytes"],
             "lost": ahead["lost"] / requests,
+            "polluted": ahead["polluted"] / requests,
         }
     return Row(
         size=size,

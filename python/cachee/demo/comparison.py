@@ -3,8 +3,10 @@
 Each run starts from freshly filled stores and a new application process. Its warm-up asks once for
 every user (which fills what the application itself keeps in Redis, in both runs, and L1 in one of
 them); then the measured requests follow, the same sequence in both. The writers run all the time,
-and every answer, those of the warm-up included, goes to the checker. A third run is a warm-up
-alone, without prediction: what the first visit of a user costs then.
+and every answer, those of the warm-up included, goes to the checker. After the second run the
+application is started twice more, with and without the snapshot it has left, and asked the measured
+requests again until it is warm. A third run is a warm-up alone, without prediction: what the first
+visit of a user costs then.
 """
 
 from __future__ import annotations
@@ -14,21 +16,26 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import psycopg
 from redis import Redis
 
+from cachee._warm_set import SAVE_FIRST_S
 from cachee.demo import content, history, servers
 from cachee.demo.checker import Verdict, check
 from cachee.demo.load import Answer, ask_all
 from cachee.demo.measurement import CACHEABLE_STAGES, Durations
+from cachee.demo.restart import Restart, watch
 
 BOUND_MS = 1000.0
 WARM_UP_CONCURRENCY = 8
+SNAPSHOT_POLL_S = 0.05
 # The commands of the cacheable stages, as the server's own statistics call them.
 READ_COMMANDS = ("get", "hgetall", "smembers")
 
@@ -88,6 +95,8 @@ class Run:
     first_visits: Durations
     durations: Durations
     verdict: Verdict
+    restarts: dict[str, Restart] = field(default_factory=dict)
+    """With and without a snapshot; of the run with cachee only."""
 
 
 @dataclass(frozen=True)
@@ -154,13 +163,13 @@ def _run(
     *,
     prefix: Sequence[str] | None,
 ) -> Run:
-    command = cachee_command("run", "--") if prefix is None else prefix
     users = content.Users(settings.users)
     dice = random.Random(settings.seed)
     everyone = dice.sample(range(settings.users), settings.users)
     asked = users.draw(dice, settings.requests)
     whole = len(everyone) + len(asked)
     answers: list[Answer] = []
+    late: list[Answer] = []
 
     def each(answer: Answer) -> None:
         answers.append(answer)
@@ -170,18 +179,57 @@ def _run(
         with psycopg.connect(stores.postgres.url, autocommit=True) as database:
             content.fill(redis, database, settings.users)
         filled = history.Commit(content.FIRST_REVISION, 0, time.monotonic_ns(), present=True)
-        with servers.application(command, relay) as application:
-            log, rate = application.directory / "commits", settings.write_rate
-            with servers.writers(stores, log, settings.users, rate, settings.seed):
-                observer = _Observer(redis, application, has_l1=prefix is None)
-                port, crowd = application.port, max(WARM_UP_CONCURRENCY, settings.concurrency)
-                warm_up = observer.phase(answers, lambda: ask_all(port, everyone, crowd, each))
-                measured = observer.phase(
-                    answers, lambda: ask_all(port, asked, settings.concurrency, each)
-                )
-            verdict = check(history.read(log, filled), answers, BOUND_MS)
+        with tempfile.TemporaryDirectory(prefix="cachee-demo-") as directory:
+            log, snapshot = Path(directory) / "commits", Path(directory) / "hot"
+            restarts: dict[str, Restart] = {}
+            command = cachee_command("run", "--snapshot", str(snapshot), "--")
+            if prefix is not None:
+                command = list(prefix)
+            with servers.writers(stores, log, settings.users, settings.write_rate, settings.seed):
+                with servers.application(command, relay) as application:
+                    observer = _Observer(redis, application, has_l1=prefix is None)
+                    port, crowd = application.port, max(WARM_UP_CONCURRENCY, settings.concurrency)
+                    warm_up = observer.phase(answers, lambda: ask_all(port, everyone, crowd, each))
+                    measured = observer.phase(
+                        answers, lambda: ask_all(port, asked, settings.concurrency, each)
+                    )
+                    if measured.l1 is not None:
+                        _wait_for(snapshot)
+                if measured.l1 is not None:
+                    again = asked[: len(asked) // 2]
+                    restarts = {
+                        name: _restart(settings, relay, measured.l1.hit_rate, again, flags, late)
+                        for name, flags in (
+                            ("with_snapshot", ("--snapshot", str(snapshot))),
+                            ("without", ()),
+                        )
+                    }
+            verdict = check(history.read(log, filled), [*answers, *late], BOUND_MS)
     first, later = Durations(answers[: len(everyone)]), Durations(answers[len(everyone) :])
-    return Run(warm_up, measured, first, later, verdict)
+    return Run(warm_up, measured, first, later, verdict, restarts)
+
+
+def _wait_for(snapshot: Path) -> None:
+    """The application may not be let to the end of its exit; a short run is over before the first
+    time that it writes its names down."""
+    until_s = time.monotonic() + 2 * SAVE_FIRST_S
+    while not snapshot.exists() and time.monotonic() < until_s:
+        time.sleep(SNAPSHOT_POLL_S)
+
+
+def _restart(
+    settings: Settings,
+    relay: servers.Relay,
+    steady_rate: float,
+    asked: Sequence[int],
+    flags: Sequence[str],
+    answers: list[Answer],
+) -> Restart:
+    """How soon a new process of the application is warm; its answers are added to the others."""
+    with servers.application(cachee_command("run", *flags, "--"), relay) as application:
+        port, crowd = application.port, settings.concurrency
+        load = partial(ask_all, port, asked, crowd, answers.append)
+        return watch(application.pid, steady_rate, load)
 
 
 class _Observer:

@@ -41,6 +41,7 @@ def as_text(result: Result) -> str:
             *_waterfall(result),
             "",
             *_first_visits(result),
+            *_restarts(result),
             *_verdict(result),
         ]
     )
@@ -66,6 +67,7 @@ def as_json(result: Result) -> dict[str, object]:
         "with": _run_json(with_cachee) | {"l1_hit_rate": l1_hit_rate(result)},
         "speedup_p50": _factor(result, TOTAL),
         "first_visits": {name: _first_json(run) for name, run in _first_runs(result)},
+        "restarts": {name: vars(each) for name, each in with_cachee.restarts.items()},
         "redis_stages_speedup_p50": _factor(result, TOGETHER),
         "answers_checked": sum(verdict.answers_checked for verdict in verdicts),
         "stale_answers": sum(verdict.stale_answers for verdict in verdicts),
@@ -212,6 +214,17 @@ def _first_visits(result: Result) -> Iterator[str]:
     for name, run in _first_runs(result):
         p50_us, p99_us = run.first_visits.percentiles(TOGETHER)
         yield f"                {titles[name]:<27}{_duration(p50_us):>10}{_duration(p99_us):>10}"
+
+
+def _restarts(result: Result) -> Iterator[str]:
+    """How soon a restarted process hits as often as before."""
+    titles = {"with_snapshot": "with a snapshot", "without": "without"}
+    told = [
+        f"{'not at all' if each.seconds is None else f'{each.seconds:.2f} s'} {titles[name]}"
+        for name, each in result.with_cachee.restarts.items()
+    ]
+    if told:
+        yield f"restart         nine tenths of the hit rate after {', '.join(told)}"
 
 
 def _verdict(result: Result) -> Iterator[str]:

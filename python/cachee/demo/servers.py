@@ -90,11 +90,10 @@ class Stores:
 
 @dataclass(frozen=True)
 class Application:
-    """The running sample application, and a directory that goes with it."""
+    """The running sample application."""
 
     port: int
     pid: int
-    directory: Path
 
 
 @contextlib.contextmanager
@@ -137,7 +136,7 @@ def application(prefix: Sequence[str], through: Relay) -> Iterator[Application]:
         run = guarded("the application", command, directory, environment, stop=signal.SIGTERM)
         with run as process:
             process.wait_until(lambda: _accepts(port))
-            yield Application(port, process.pid, directory)
+            yield Application(port, process.pid)
     except GuardedProcessError as error:
         raise ProcessError(str(error)) from error
     finally:

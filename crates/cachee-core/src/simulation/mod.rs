@@ -63,6 +63,8 @@ pub struct Outcome {
     /// Misses of what the cache without prediction had: the price of its memory, and of what it
     /// loaded in vain. Of `compare` only.
     pub lost: u64,
+    /// Misses of what had to go for a key loaded ahead that nobody had asked for until then.
+    pub polluted: u64,
     /// Accesses that the prediction was told of.
     pub events: u64,
 }
@@ -138,6 +140,10 @@ struct Run {
     /// Keys on their way, and when they arrive.
     flights: HashMap<u64, u64, FixedState>,
     arrivals: VecDeque<(u64, u64)>,
+    /// Keys loaded ahead that nobody has asked for since.
+    unasked: HashSet<u64, FixedState>,
+    /// What was evicted, and the key loaded ahead that it went for.
+    displaced: HashMap<u64, u64, FixedState>,
     now_us: u64,
     outcome: Outcome,
 }
@@ -154,6 +160,8 @@ impl Run {
             prediction_bytes: usize::MAX,
             flights: HashMap::default(),
             arrivals: VecDeque::new(),
+            unasked: HashSet::default(),
+            displaced: HashMap::default(),
             now_us: 0,
             outcome: Outcome::default(),
         };
@@ -183,6 +191,7 @@ impl Run {
                 if !std::mem::replace(is_ahead, false) {
                     return 0;
                 }
+                self.unasked.remove(&key);
                 (Access::Prefetched, 0)
             }
             None => self.fetch(key),
@@ -204,6 +213,9 @@ impl Run {
             return (Access::Late, waited_us);
         }
         self.outcome.misses += 1;
+        let went_for = self.displaced.remove(&key);
+        self.outcome.polluted +=
+            u64::from(went_for.is_some_and(|ahead| self.unasked.contains(&ahead)));
         (Access::Miss, waited_us)
     }
 
@@ -236,7 +248,12 @@ impl Run {
     fn store(&mut self, key: u64, is_ahead: bool) {
         let hash = self.hash.number(key);
         self.shard.insert(hash, key, is_ahead, 1, u64::MAX, &[], |held| *held == key);
-        self.shard.take_dropped();
+        let dropped = self.shard.take_dropped();
+        if is_ahead {
+            self.unasked.insert(key);
+            let asked = dropped.iter().filter(|(_, was_ahead)| !was_ahead);
+            self.displaced.extend(asked.map(|(gone, _)| (*gone, key)));
+        }
     }
 }
 
@@ -266,6 +283,7 @@ mod tests {
             assert_eq!(outcome.hits + outcome.joined + outcome.misses, outcome.requests);
             assert!(outcome.used <= outcome.issued);
             assert_eq!(outcome.issued > 0, has_prediction);
+            assert!(outcome.polluted <= outcome.misses.min(outcome.issued));
             assert!(outcome.waited_us <= (outcome.misses + outcome.joined) * 1000);
         }
     }
@@ -280,6 +298,22 @@ mod tests {
         assert!((ahead.hits + ahead.joined) * 10 > ahead.requests * 9, "{ahead:?}");
         assert!(ahead.waited_us * 4 < plain.waited_us, "{ahead:?} {plain:?}");
         assert!(ahead.prediction_bytes <= SETUP.capacity_bytes / 4, "{ahead:?}");
+    }
+
+    #[test]
+    fn what_goes_for_an_unasked_key_is_pollution() {
+        for (is_asked, polluted) in [(false, 1), (true, 0)] {
+            let mut run = Run::new(&Setup { capacity_bytes: 2 * 1160, ..SETUP });
+            run.request(1, 0, 1);
+            run.request(2, 0, 2);
+            run.store(3, true);
+            let (&gone, _) = run.displaced.iter().next().expect("one of two had to go");
+            if is_asked {
+                run.request(3, 0, 3);
+            }
+            run.request(gone, 0, 4);
+            assert_eq!((run.outcome.misses, run.outcome.polluted), (3, polluted));
+        }
     }
 
     #[test]
