@@ -26,6 +26,7 @@ COUNTERS = (
     "voided",
     "ahead_used",
     "ahead_unused",
+    "ahead_unused_bytes",
 )
 
 
@@ -68,6 +69,7 @@ class Snapshot:
     voided: int = 0
     ahead_used: int = 0
     ahead_unused: int = 0
+    ahead_unused_bytes: int = 0
     warmed: int = 0
     entries: int = 0
     weight_bytes: int = 0

@@ -226,8 +226,10 @@ impl<K, V> Slab<K, V> {
     }
 
     /// Entries that nobody has asked for.
-    pub(crate) fn waiting(&self) -> usize {
-        self.hot.iter().filter(|entry| entry.pair.is_some() && entry.is_ahead()).count()
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = u32> {
+        let slots = self.hot.iter().zip(&self.cold);
+        let waiting = slots.filter(|(entry, _)| entry.pair.is_some() && entry.is_ahead());
+        waiting.map(|(_, cold)| cold.weight)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -35,6 +35,8 @@ pub struct Stats {
     pub ahead_used: u64,
     /// Entries loaded ahead that were dropped before anybody asked.
     pub ahead_unused: u64,
+    /// Of those, the bytes of the values and their names.
+    pub ahead_unused_bytes: u64,
     /// Entries held now.
     pub entries: u64,
     /// Loads under way now.
@@ -64,6 +66,7 @@ impl Stats {
         self.too_large += other.too_large;
         self.ahead_used += other.ahead_used;
         self.ahead_unused += other.ahead_unused;
+        self.ahead_unused_bytes += other.ahead_unused_bytes;
         self.entries += other.entries;
         self.leases += other.leases;
         self.weight_bytes += other.weight_bytes;

@@ -70,6 +70,7 @@ pub fn rule_dict<'py>(py: Python<'py>, rule: &RuleView) -> PyResult<Bound<'py, P
     dict.set_item("precision", rule.precision)?;
     dict.set_item("trials", rule.trials)?;
     dict.set_item("trusted", rule.is_trusted)?;
+    dict.set_item("why_not", rule.why_not)?;
     dict.set_item("issued", rule.issued)?;
     dict.set_item("used", rule.used)?;
     dict.set_item("late", rule.late)?;

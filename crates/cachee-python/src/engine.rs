@@ -387,6 +387,7 @@ impl Engine {
             ("too_large", stats.too_large),
             ("ahead_used", stats.ahead_used),
             ("ahead_unused", stats.ahead_unused),
+            ("ahead_unused_bytes", stats.ahead_unused_bytes),
             ("entries", stats.entries),
             ("leases", stats.leases),
             ("weight_bytes", stats.weight_bytes),

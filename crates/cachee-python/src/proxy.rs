@@ -126,6 +126,7 @@ impl Proxy {
             ("entries", store.entries),
             ("ahead_used", store.ahead_used),
             ("ahead_unused", store.ahead_unused),
+            ("ahead_unused_bytes", store.ahead_unused_bytes),
             ("weight_bytes", store.weight_bytes),
             ("capacity_bytes", store.capacity_bytes),
         ] {

@@ -106,7 +106,7 @@ def _print_prefetch(snapshot: dict[str, Any]) -> None:
         (
             f"{rule['source']} -> {rule['target']}",
             f"{rule['precision']:.0%} of {rule['trials']}",
-            f"{rule['issued']} sent" if rule["trusted"] else "not acted on",
+            f"{rule['issued']} sent" if rule["trusted"] else f"not acted on: {rule['why_not']}",
         )
         for rule in rules[:RULES_SHOWN]
     ]

@@ -81,6 +81,7 @@ METRICS: Mapping[str, tuple[str, Kind, str]] = {
         "counter",
         "Entries loaded ahead that were dropped before anybody asked.",
     ),
+    "ahead_unused_bytes": ("ahead_unused_bytes_total", "counter", "Bytes of those."),
     "entries": ("entries", "gauge", "Entries held now."),
     "leases": ("leases", "gauge", "Loads under way."),
     "weight_bytes": ("weight_bytes", "gauge", "Bytes of the L1, overhead included."),

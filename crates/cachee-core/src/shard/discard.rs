@@ -13,7 +13,10 @@ impl<K, V> Shard<K, V> {
         self.dependencies.detach(slot);
         self.policy.take(&mut self.slab, slot);
         let is_known = self.slab.hot[slot as usize].hits() > 0;
-        self.stats.ahead_unused += u64::from(self.slab.hot[slot as usize].is_ahead());
+        if self.slab.hot[slot as usize].is_ahead() {
+            self.stats.ahead_unused += 1;
+            self.stats.ahead_unused_bytes += u64::from(self.slab.cold[slot as usize].weight);
+        }
         match cause {
             Cause::Evict => self.stats.evicted += 1,
             Cause::Expire => self.stats.expired += 1,
@@ -86,7 +89,10 @@ impl<K, V> Shard<K, V> {
     /// Drops every entry and gives the memory of the structures back.
     pub fn clear(&mut self) {
         self.stats.removed += self.slab.len() as u64;
-        self.stats.ahead_unused += self.slab.waiting() as u64;
+        for weight in self.slab.waiting() {
+            self.stats.ahead_unused += 1;
+            self.stats.ahead_unused_bytes += u64::from(weight);
+        }
         self.dropped.extend(self.slab.drain());
         self.index = Index::new();
         self.policy = Policy::new();

@@ -54,7 +54,7 @@ use binding::{Binding, Wanted, fillings, number_of};
 pub use fields::Fields;
 pub use learned::Learned;
 use past::Pasts;
-use rule::{FLOOR, HOPELESS_PERIOD, Rule, TRIALS_MIN, USELESS_PERIOD};
+use rule::{HOPELESS_PERIOD, Rule, TRIALS_MIN, USELESS_PERIOD};
 use table::{Ref, Table};
 use templates::{Drawn, Recognised, Templates};
 use trials::{Trial, Trials};
@@ -490,8 +490,7 @@ impl Rules {
                 continue;
             };
             rule.set_bar(target.by_chance);
-            let is_of_use =
-                target.of_use.trials < TRIALS_MIN || target.of_use.value >= FLOOR || is_rare_turn;
+            let is_of_use = target.is_of_use() || is_rare_turn;
             let made = fillings(&rule.bindings, holes, fields);
             let shape = target.shape;
             let names: Vec<_> = made

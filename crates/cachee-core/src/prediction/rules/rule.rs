@@ -58,7 +58,19 @@ impl Rule {
     }
 
     pub(super) fn is_trusted(&self) -> bool {
-        self.precision.trials >= TRIALS_MIN && self.precision.value >= self.bar
+        self.doubt().is_none()
+    }
+
+    /// Why it is not believed.
+    pub(super) fn doubt(&self) -> Option<&'static str> {
+        let Precision { trials, value, .. } = self.precision;
+        if trials < TRIALS_MIN {
+            Some("too few predictions yet")
+        } else if value < FLOOR {
+            Some("comes true too seldom")
+        } else {
+            (value < self.bar).then_some("little better than chance")
+        }
     }
 
     pub(super) fn needs_value(&self) -> bool {

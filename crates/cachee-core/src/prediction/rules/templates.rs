@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use foldhash::fast::FixedState;
 
+use super::rule::{FLOOR, TRIALS_MIN};
 use super::table::{Ref, Table};
 use super::trials::Precision;
 use crate::hash::KeyedHash;
@@ -57,6 +58,11 @@ pub(super) struct Template {
 }
 
 impl Template {
+    /// What was sent ahead of it was there when it was asked for, or nobody knows yet.
+    pub(super) fn is_of_use(&self) -> bool {
+        self.of_use.trials < TRIALS_MIN || self.of_use.value >= FLOOR
+    }
+
     /// The key and the encoded arguments, with these in the holes.
     pub(super) fn fill(&self, holes: &[&[u8]]) -> (Vec<u8>, Vec<u8>) {
         let (mut key, mut args) = (None, Vec::new());

@@ -27,6 +27,8 @@ pub struct RuleStats {
     pub bytes: u64,
 }
 
+const OF_NO_USE: &str = "what it sends is gone, or was refused, when it is asked for";
+
 /// One rule, for people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleView {
@@ -42,6 +44,8 @@ pub struct RuleView {
     pub precision: f32,
     /// It is acted on.
     pub is_trusted: bool,
+    /// Else why not; empty when it is.
+    pub why_not: &'static str,
     /// Reads sent ahead for it.
     pub issued: u64,
     /// Of those, asked for once they were here.
@@ -95,7 +99,8 @@ impl Rules {
             target: shown(&target.parts, &bound.collect::<Vec<_>>()),
             trials: rule.precision.trials,
             precision: rule.precision.value,
-            is_trusted: rule.is_trusted(),
+            is_trusted: rule.is_trusted() && target.is_of_use(),
+            why_not: rule.doubt().unwrap_or(if target.is_of_use() { "" } else { OF_NO_USE }),
             issued: rule.issued,
             used: rule.used,
             late: rule.late,
