@@ -33,6 +33,7 @@ ELSEWHERE = {
     "cachee run -- python app.py": "the reader's own program; test_run.py has one",
     "cachee run -- python manage.py": "the reader's own program; test_run.py has one",
     "cachee run -- celery": "serves until it is stopped; test_run.py runs programs that end",
+    "cachee run --record": "the reader's own program; test_record.py has one",
     "cachee simulate": "the reader's own trace; tests/unit/test_simulate.py has one",
     "cachee audit": "needs a proxy; tests/integration/test_audit.py has one",
     "cachee proxy": "serves until it is stopped; tests/unit/test_proxy_server.py runs it",

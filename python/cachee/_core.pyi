@@ -5,6 +5,7 @@ thread; what may wait (`Binding.read`, `Binding.read_many`, `Link.wait_settled`)
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from typing import Any, Final, final
 
 from typing_extensions import disjoint_base
@@ -86,10 +87,14 @@ class Engine:
         prefetch: str = "off",
         prefetch_reads: int = 1,
         admission: Admission | None = None,
+        record: PathLike[str] | str | None = None,
+        record_sample: int = 1,
+        record_keys: str = "hashed",
     ) -> Engine:
         """`tracking` is default, opt-in or broadcast (then with `prefixes`).
 
         `prefetch` is on, observe or off; `admission` says which keys may be loaded ahead.
+        `record` names the file of what is asked for; `record_keys` is hashed or plain.
         """
 
     def link(
@@ -203,6 +208,9 @@ class Binding:
 
     def peek(self, args: tuple[object, ...]) -> object:
         """The reply if the L1 may serve it now, else MISS. Never waits."""
+
+    def record(self, args: tuple[object, ...]) -> None:
+        """Take down a read that no other method here is asked for after `peek` gave MISS."""
 
     def read(self, args: tuple[object, ...]) -> object:
         """The reply from the L1 or the server, or MISS. Waits without the GIL; signals are seen."""

@@ -18,6 +18,7 @@ import os
 import re
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from cachee import _core
@@ -54,6 +55,7 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.admits = settings.admits()
+        self.record = Path(settings.record).absolute() if settings.record else None
         self.closed = False
         self._lock = threading.Lock()
         self.core: _core.Engine | None = None
@@ -87,6 +89,9 @@ class Process:
                     prefetch=settings.prefetches(),
                     prefetch_reads=settings.prefetch_reads,
                     admission=settings.admission(),
+                    record=self.record,
+                    record_sample=settings.record_sample,
+                    record_keys=settings.record_keys,
                 )
                 if settings.snapshot:
                     names = _Names(self.core, settings.admission())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Literal, NoReturn
 
@@ -31,6 +32,9 @@ def install(
     prefetch: Literal["on", "observe", "off"] | None = None,
     prefetch_reads: int | None = None,
     snapshot: str | None = None,
+    record: str | os.PathLike[str] | None = None,
+    record_sample: int | None = None,
+    record_keys: Literal["hashed", "plain"] | None = None,
     stats_socket: bool | None = None,
     **unknown: NoReturn,
 ) -> None:
@@ -39,7 +43,8 @@ def install(
     Clients made before and after are served alike, also when the library is imported later. What is
     given here wins over the environment (CACHEE_…), which wins over cachee.toml or [tool.cachee];
     with `settings` given, nothing else is read. `max_memory` is bytes or text ("64mb"), durations
-    are seconds or text ("500ms"), None means not given. `cachee config` lists every setting.
+    are seconds or text ("500ms"), None means not given. `record` names the file of what is
+    asked for, which `cachee simulate` plays. `cachee config` lists every setting.
 
     Safe from any thread; calling it again applies the new settings to an empty L1. A forked child
     is served too, from an L1 of its own. No connection is opened before a read could use it.
@@ -68,19 +73,26 @@ def install(
         "prefetch": prefetch,
         "prefetch_reads": prefetch_reads,
         "snapshot": snapshot,
+        "record": record,
+        "record_sample": record_sample,
+        "record_keys": record_keys,
         "stats_socket": stats_socket,
         **unknown,
     }
+    _start(_settings_of(settings, arguments))
+
+
+def _settings_of(settings: Settings | None, arguments: Mapping[str, object]) -> Settings:
+    """What is given as a whole, or value by value; either, not both."""
     if settings is None:
-        settings = load_settings(arguments)
-    else:
-        given = [name for name, value in arguments.items() if value is not None]
-        if not isinstance(settings, Settings):
-            raise TypeError(f"settings must be a Settings, not {type(settings).__name__}")
-        if given:
-            raise TypeError(f"install takes settings or {given[0]}, not both")
-        check_settings(settings)
-    _start(settings)
+        return load_settings(arguments)
+    given = [name for name, value in arguments.items() if value is not None]
+    if not isinstance(settings, Settings):
+        raise TypeError(f"settings must be a Settings, not {type(settings).__name__}")
+    if given:
+        raise TypeError(f"install takes settings or {given[0]}, not both")
+    check_settings(settings)
+    return settings
 
 
 def install_automatically() -> None:

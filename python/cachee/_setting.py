@@ -173,7 +173,7 @@ def count_row(
 
 def path_row(name: str, meaning: str, what: str) -> Setting:
     """A setting that is the path of a file, or empty."""
-    return Setting(name, name, "path", meaning, f"the path of {what}, or empty", optional(_path))
+    return Setting(name, name, "path", meaning, f"the path of {what}, or empty", _parse_path)
 
 
 def optional(parse: Callable[[str], str]) -> Callable[[object], object]:
@@ -205,10 +205,11 @@ def render_list(value: object) -> object:
     return list(cast("tuple[str, ...]", value))
 
 
-def _path(text: str) -> str:
-    if "\0" in text:
-        raise ValueError(text)
-    return os.path.expanduser(text.strip())  # noqa: PTH111  # a Path would change "./x" and "x/"
+def _parse_path(value: object) -> object:
+    path = os.fspath(cast("str | os.PathLike[str]", value))
+    if not isinstance(path, str) or "\0" in path:
+        raise ValueError(value)
+    return os.path.expanduser(path.strip())  # noqa: PTH111  # a Path would change "./x" and "x/"
 
 
 def _parse_count(value: object) -> int:

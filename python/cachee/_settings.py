@@ -35,6 +35,7 @@ from cachee._setting import (
 Mode = Literal["on", "observe", "off"]
 Tracking = Literal["default", "optin", "bcast"]
 Prefetch = Literal["on", "observe", "off"]
+RecordKeys = Literal["hashed", "plain"]
 
 __all__ = ["SECTION", "TABLE", "Override", "Settings", "build_settings", "check_settings"]
 
@@ -44,6 +45,8 @@ MAX_STALENESS_LIMITS_MS = (100, 60_000)
 REPLY_TIMEOUT_LIMITS_MS = (10, 60_000)
 PREFIXES_MAX = 256
 PREFETCH_READS_LIMITS = (1, 16)
+RECORD_SAMPLE_LIMITS = (1, 1_000_000)
+RECORD_SUFFIXES = {"hashed": ".u64", "plain": ".csv"}
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,9 @@ class Settings:
     prefetch: Prefetch = "on"
     prefetch_reads: int = 1
     snapshot: str = ""
+    record: str = ""
+    record_sample: int = 1
+    record_keys: RecordKeys = "hashed"
     stats_socket: bool = False
 
     def admits(self) -> Callable[[bytes], bool] | None:
@@ -145,11 +151,22 @@ def _check_together(settings: Settings) -> None:
     if settings.tracking != "bcast" and settings.prefixes:
         given = ", ".join(settings.prefixes)
         raise SettingsError("prefixes", given, "empty unless tracking is bcast", "settings")
+    _check_record(settings)
     ordered = sorted(settings.prefixes)
     for shorter, longer in itertools.pairwise(ordered):
         if longer.startswith(shorter):
             allowed = f"prefixes of which none starts with another ({shorter!r} covers it)"
             raise SettingsError("prefixes", longer, allowed, "settings")
+
+
+def _check_record(settings: Settings) -> None:
+    name, keys = settings.record, settings.record_keys
+    if name.endswith("/"):
+        raise SettingsError("record", name, TABLE["record"].allowed, "settings")
+    for others, suffix in RECORD_SUFFIXES.items():
+        if name.endswith(suffix) and others != keys:
+            allowed = f"a name that ends in {RECORD_SUFFIXES[keys]}, or record_keys = {others}"
+            raise SettingsError("record", name, allowed, "settings")
 
 
 def _prefix_list(value: object) -> object:
@@ -294,6 +311,23 @@ TABLE = as_table(
         "where the names of hot keys, never values, and the rules of the prediction are kept for a "
         "warm restart",
         "a file that may be written",
+    ),
+    path_row(
+        "record",
+        "the reads that the L1 is asked for are written here, for `cachee simulate`; each process "
+        "has its file: trace.u64 becomes trace-PID.u64, or trace-1in16-PID.u64 of a sample",
+        "a file",
+    ),
+    count_row(
+        "record_sample",
+        RECORD_SAMPLE_LIMITS,
+        "of so many keys, the reads of one are recorded; which keys is the same in every process",
+    ),
+    word_row(
+        "record_keys",
+        tuple(RECORD_SUFFIXES),
+        "hashed writes a code of 8 bytes that does not give the key away (.u64), plain the key "
+        "itself (.csv)",
     ),
     switch_row(
         "stats_socket",

@@ -27,6 +27,8 @@ COUNTERS = (
     "ahead_used",
     "ahead_unused",
     "ahead_unused_bytes",
+    "recorded",
+    "record_dropped",
 )
 
 
@@ -48,7 +50,8 @@ class Snapshot:
     counts what was loaded ahead: `events` (accesses that no hit answered), `issued` (reads sent),
     `used` and `late` (asked for once here, or while on their way), `unused`, `rules` and those of
     them that are `trusted`, `bytes` of what was learned; `rules` shows those of most use. `warmed`
-    counts what was hot before a restart or a lost connection and was read again. Sizes are bytes. A
+    counts what was hot before a restart or a lost connection and was read again, `recorded` the
+    requests in the file of the setting `record`, `record_dropped` those it lost. Sizes are bytes. A
     snapshot is immutable and may be kept, compared and pickled.
 
     >>> Snapshot(mode="on", hits=90, misses=6, coalesced=1, bypasses={"write_hot": 3}).hit_rate
@@ -71,6 +74,8 @@ class Snapshot:
     ahead_unused: int = 0
     ahead_unused_bytes: int = 0
     warmed: int = 0
+    recorded: int = 0
+    record_dropped: int = 0
     entries: int = 0
     weight_bytes: int = 0
     capacity_bytes: int = 0

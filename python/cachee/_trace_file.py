@@ -2,7 +2,8 @@
 
 Two forms, told apart by the name. `….csv` and `….txt` are text: one key a line, or comma-separated
 values with a header that has a column `key`. Anything else is the compact form: one little-endian
-8-byte code a request, plain or compressed with zstd.
+8-byte code a request, plain or compressed with zstd. What the setting `record` writes are
+such files; the name of one tells of which sample of the keys it is: trace-1in16-4242.u64.
 
 Keys of text become codes in the order of their first appearance. Nothing here counts with codes, so
 that order tells the simulation nothing.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import array
 import csv
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,6 +23,17 @@ from cachee._errors import CacheeError
 
 TEXT_SUFFIXES = (".csv", ".txt")
 KEY_COLUMN = "key"
+_SAMPLE = re.compile(r"-1in([1-9][0-9]*)-[0-9]+(?:-[0-9]+)?\.(?:csv|u64(?:\.zst)?)")
+
+
+def recorded_sample(path: Path) -> int:
+    """Of how many keys one was recorded, by the name that `record` has given the file.
+
+    >>> recorded_sample(Path("trace-1in16-4242.u64")), recorded_sample(Path("trace.u64"))
+    (16, 1)
+    """
+    found = _SAMPLE.search(path.name)
+    return int(found[1]) if found is not None and found.end() == len(path.name) else 1
 
 
 def read(path: Path) -> Trace:

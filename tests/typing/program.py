@@ -12,6 +12,7 @@ from cachee import Cache
 def drop_in() -> str:
     """Install, read, look, uninstall."""
     cachee.install(max_memory="64mb", max_age="30s", max_staleness="500ms")
+    cachee.install(record="trace.u64", record_sample=16, record_keys="hashed")
     client = redis.Redis(decode_responses=True)
     client.set("user:42", "Ada")
     snapshot: cachee.Snapshot = cachee.stats()

@@ -191,6 +191,8 @@ def test_the_native_half_is_given_bytes_and_milliseconds():
         prefixes=("user:",),
         exclude=("tmp:*",),
         overrides=(Override("session:", "off"),),
+        record="/var/tmp/trace",
+        record_sample=16,
     )
     given = native_settings(settings, EXPECTED)
     assert given == {
@@ -209,6 +211,9 @@ def test_the_native_half_is_given_bytes_and_milliseconds():
         "include": [b"*"],
         "exclude": [b"tmp:*"],
         "overrides": [(b"session:", False)],
+        "record": "/var/tmp/trace",
+        "record_sample": 16,
+        "record_keys": "hashed",
         "tls_cert": "/etc/cachee/cert.pem",
         "tls_key": "/etc/cachee/key.pem",
         "tls_client_ca": "/etc/cachee/clients.pem",

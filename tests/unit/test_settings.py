@@ -28,6 +28,9 @@ EVERY_SETTING = {
     "prefetch": "observe",
     "prefetch_reads": "2",
     "snapshot": "/var/lib/cachee/hot",
+    "record": "/var/tmp/trace.csv",
+    "record_sample": "16",
+    "record_keys": "plain",
     "stats_socket": "yes",
 }
 EXPECTED = Settings(
@@ -45,6 +48,9 @@ EXPECTED = Settings(
     prefetch="observe",
     prefetch_reads=2,
     snapshot="/var/lib/cachee/hot",
+    record="/var/tmp/trace.csv",
+    record_sample=16,
+    record_keys="plain",
     stats_socket=True,
 )
 TOML = """
@@ -61,6 +67,9 @@ reply_timeout = "250ms"
 prefetch = "observe"
 prefetch_reads = 2
 snapshot = "/var/lib/cachee/hot"
+record = "/var/tmp/trace.csv"
+record_sample = 16
+record_keys = "plain"
 stats_socket = true
 [{table}overrides."session:"]
 mode = "off"
@@ -137,6 +146,12 @@ def test_what_is_printed_can_be_read_again():
         ("max_staleness", "5 parsecs"),
         ("tracking", "redirect"),
         ("learn_ttl", "perhaps"),
+        ("record", 7),
+        ("record", b"trace"),
+        ("record", "a\0b"),
+        ("record_sample", "0"),
+        ("record_sample", 1_000_001),
+        ("record_keys", "base64"),
         ("include", 7),
         ("include", ["a", 7]),
         ("prefixes", [f"{number}:" for number in range(300)]),
@@ -202,11 +217,19 @@ def test_a_named_file_must_exist(tmp_path):
         ({"tracking": "bcast"}, "at least one prefix"),
         ({"prefixes": "a:"}, "tracking is bcast"),
         ({"tracking": "bcast", "prefixes": "a:,a:b:"}, "covers it"),
+        ({"record": "trace.csv"}, "ends in .u64, or record_keys = plain"),
+        ({"record": "trace.u64", "record_keys": "plain"}, "ends in .csv, or record_keys = hashed"),
+        ({"record": "traces/"}, "the path of a file, or empty"),
     ],
 )
 def test_settings_that_contradict_each_other(given, says):
     with pytest.raises(SettingsError, match=says):
         load(given)
+
+
+def test_a_path_may_be_one_of_pathlib_and_of_the_home():
+    assert load({"record": Path("/var/tmp/trace")}).record == "/var/tmp/trace"
+    assert load({"record": "~/trace"}).record == str(Path.home() / "trace")
 
 
 def test_the_error_survives_pickling():

@@ -69,6 +69,27 @@ def test_a_sample_says_about_the_same(walk: Path, capsys: pytest.CaptureFixture[
     assert part["belady"] == pytest.approx(whole["belady"], abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("name", "one_in"),
+    [
+        ("trace-1in4-4242.u64", 4),
+        ("trace-1in16-4242-2.u64", 16),
+        ("a-1in3-1in4-7.u64", 4),
+        ("trace-4242.u64", 1),
+        ("trace-1in4.u64", 1),
+        ("trace-1in4-4242.u64.part", 1),
+    ],
+)
+def test_the_name_of_a_recorded_file_tells_its_sample(
+    walk: Path, capsys: pytest.CaptureFixture[str], name: str, one_in: int
+) -> None:
+    recorded = walk.rename(walk.with_name(name))
+    (whole,) = _rows(capsys, str(recorded), "--sizes", "1mb")
+    (share,) = _rows(capsys, str(recorded), "--sizes", "10%")
+    assert whole["capacity_bytes"] == 1024**2 // one_in
+    assert share["entries"] == 140, "a share is one of the keys in the file"
+
+
 def test_the_curves(walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "curves.svg"
     assert main(["simulate", str(walk), "--sizes", "10%,70%", "--plot", str(path)]) == 0

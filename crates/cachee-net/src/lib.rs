@@ -8,6 +8,7 @@
 //! - [`CommandTable`]: what every other command changes, by the server's own description of it.
 //! - [`mod@remembered`]: what outlives a process.
 //! - [`proxy`]: what lets any client use the L1.
+//! - [`record`]: what was asked for, as a file.
 //! - [`load`]: a load generator for RESP servers, and the relay that is the floor of any proxy.
 //! - [`clock`]: the process-wide monotonic milliseconds everything above is timed by.
 
@@ -23,6 +24,7 @@ mod link;
 pub mod load;
 mod prefetch;
 pub mod proxy;
+pub mod record;
 pub mod remembered;
 pub mod resp;
 mod transport;

@@ -4,6 +4,9 @@
 //! takes one shard lock, under which nothing but a reference count changes; the link's thread takes
 //! the same lock and never the GIL, so neither waits for the other in a circle.
 
+mod joined;
+mod recorded;
+
 use crate::command::{Encoding, Joint, Plan, Read, elements, plan};
 use crate::completions::{Batch, Completions, Ending};
 use crate::decode::{DECODING_SHIFT, Decoded, Decoding, Text, decode, flattened};
@@ -13,15 +16,18 @@ use crate::raw::Obj;
 use crate::value::{Form, Kept, Value, handed_out};
 use crate::{flow, fork, graveyard, sentinels};
 use cachee_core::{EntryRef, HitToken};
+use cachee_net::record::Recorder;
 use cachee_net::{Outcome, Request, Resp2Shape, cacheable, clock};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::ptr;
 use std::sync::{Arc, Mutex};
+
+pub use joined::{finished, joined};
 
 /// So often a read looks again after it was told that an entry has appeared meanwhile.
 const LOOKS_MAX: usize = 3;
@@ -34,6 +40,7 @@ pub struct BindingCore {
     encoding: Encoding,
     /// Ready to be added to a shape.
     decoding_bits: u32,
+    recorder: Option<Arc<Recorder>>,
     bypasses: Mutex<Bypasses>,
 }
 
@@ -229,26 +236,6 @@ pub struct Part {
     pub joint: Joint,
 }
 
-/// Puts the replies of a command's reads together. Borrowed in, owned out; MISS if any is missing.
-pub fn joined(py: Python<'_>, replies: &[Option<Kept>], joint: Joint) -> PyResult<Py<PyAny>> {
-    let Some(replies) = replies.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() else {
-        return Ok(sentinels::miss(py));
-    };
-    // SAFETY: kept references are live; the GIL is held.
-    let bound = |kept: &Kept| unsafe { Bound::from_borrowed_ptr(py, kept.as_ptr()) };
-    Ok(match joint {
-        Joint::None => bound(replies[0]).unbind(),
-        Joint::List => PyList::new(py, replies.into_iter().map(bound))?.into_any().unbind(),
-        Joint::Sum => {
-            let mut sum = 0_i64;
-            for reply in replies {
-                sum += bound(reply).extract::<i64>()?;
-            }
-            sum.into_pyobject(py)?.into_any().unbind()
-        }
-    })
-}
-
 /// What is known of a batch after looking into the L1.
 struct Looked<'a> {
     prepared: Vec<Prepared<'a>>,
@@ -365,6 +352,7 @@ impl Binding {
         if !self.core.is_usable() {
             return Ok(words.iter().map(|_| sentinels::miss(py)).collect());
         }
+        self.core.record_all(&words);
         let mut looked = self.look_all(&words)?;
         self.fetch(py, &mut looked)?;
         graveyard::release(py);
@@ -432,6 +420,7 @@ impl Binding {
             core: Arc::new(BindingCore {
                 link: link.link.clone(),
                 encoding: Encoding::new(py, encoding, errors),
+                recorder: engine.recording.recorder(),
                 engine,
                 decoding,
                 decoding_bits,
@@ -453,7 +442,17 @@ impl Binding {
         if looked.prepared.is_empty() {
             return Ok(sentinels::miss(py));
         }
+        if looked.missing.is_empty() {
+            self.core.record_all(&words);
+        }
         joined(py, &looked.replies, looked.parts[0].joint)
+    }
+
+    fn record(&self, args: &Bound<'_, PyTuple>) {
+        let arguments = elements(args);
+        if self.core.is_recording() && self.core.is_usable() {
+            self.core.record_all(&[self.core.encoding.command(&arguments)]);
+        }
     }
 
     fn read(&self, py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
@@ -519,6 +518,9 @@ impl Binding {
         let words: Vec<_> =
             arguments.iter().map(|arguments| self.core.encoding.command(arguments)).collect();
         graveyard::release(py);
+        if self.core.is_usable() {
+            self.core.record_all(&words);
+        }
         for _ in 1..LOOKS_MAX {
             if let Some(result) = self.try_submit(py, &words, completions, ticket, single, false)? {
                 return Ok(result);
@@ -588,12 +590,4 @@ impl Binding {
         }
         Ok(Some(sentinels::pending(py)))
     }
-}
-
-/// What `submit` and `submit_many` return or complete with.
-pub fn finished(py: Python<'_>, mut replies: Vec<Py<PyAny>>, single: bool) -> PyResult<Py<PyAny>> {
-    if single {
-        return Ok(replies.swap_remove(0));
-    }
-    Ok(PyList::new(py, replies)?.into_any().unbind())
 }

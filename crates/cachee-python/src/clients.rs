@@ -14,12 +14,14 @@ use std::ptr;
 use std::sync::Arc;
 
 const SLOTS_MIN: usize = 64;
+/// So that a hit that nobody records pays nothing for the question.
+pub const RECORDED: u32 = 1 << 16;
 
 /// One enrolled client.
 struct Client {
     /// 0: the slot is free.
     address: usize,
-    /// Bit n: the nth hot method answers.
+    /// Bit n: the nth hot method answers; the same from `RECORDED` on: and is written down.
     hot: u32,
     core: Option<Arc<BindingCore>>,
     binding: Option<Py<Binding>>,
@@ -177,9 +179,10 @@ pub fn enroll(
             ffi::Py_DECREF(weak);
             return Err(PyRuntimeError::new_err("the client was enrolled by another thread"));
         }
+        let is_recording = binding.as_ref().is_some_and(|each| each.get().core.is_recording());
         clients.insert(Client {
             address: client.as_ptr() as usize,
-            hot,
+            hot: if is_recording { hot * RECORDED } else { hot },
             core: binding.as_ref().map(|binding| binding.get().core.clone()),
             binding: binding.map(Bound::unbind),
             weak,

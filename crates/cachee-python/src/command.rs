@@ -157,3 +157,31 @@ pub fn plan<'a>(words: &'a [Cow<'a, [u8]>]) -> Option<Plan<'a>> {
     };
     Some(Plan { reads: reads?, joint })
 }
+
+/// The shapes the native methods ask by, looked up once.
+#[derive(Clone, Copy)]
+pub struct Shapes {
+    pub get: u32,
+    pub exists: u32,
+    pub hget: u32,
+    pub hexists: u32,
+    pub hgetall: u32,
+    pub sismember: u32,
+    pub smembers: u32,
+}
+
+impl Shapes {
+    /// From the table of commands.
+    pub fn new() -> Shapes {
+        let shape = |words: &[&[u8]]| cacheable(words).map_or(u32::MAX, |found| found.shape);
+        Shapes {
+            get: shape(&[b"GET", b""]),
+            exists: shape(&[b"EXISTS", b""]),
+            hget: shape(&[b"HGET", b"", b""]),
+            hexists: shape(&[b"HEXISTS", b"", b""]),
+            hgetall: shape(&[b"HGETALL", b""]),
+            sismember: shape(&[b"SISMEMBER", b"", b""]),
+            smembers: shape(&[b"SMEMBERS", b""]),
+        }
+    }
+}

@@ -1,21 +1,24 @@
 //! The engine of one process: one store, the links that fill it, the writes under way.
 
 use crate::admission::Admission;
-use crate::command::Encoding;
+use crate::command::{Encoding, Shapes};
 use crate::decode::{DECODING_SHIFT, Decoding};
 use crate::identity::{Identity, config_of};
 use crate::link::Link;
+use crate::recording::Recording;
 use crate::remembered::{self, HotKey, PyHotKey};
 use crate::value::Value;
 use crate::{ahead, fork, graveyard};
 use cachee_core::{InspectedState, Store, StoreConfig};
-use cachee_net::cacheable::{SHAPE_MASK, cacheable, command_name};
+use cachee_net::cacheable::{SHAPE_MASK, command_name};
+use cachee_net::record::RecordStatistics;
 use cachee_net::{Effect, LinkConfig, Tracking, clock};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -23,33 +26,6 @@ const SHARDS_MAX: usize = 64;
 const SHARDS_DEFAULT: usize = 8;
 /// A smaller shard could not hold a value of ordinary size.
 const SHARD_BYTES_MIN: usize = 1 << 20;
-
-/// The shapes the native methods ask by, looked up once.
-#[derive(Clone, Copy)]
-pub struct Shapes {
-    pub get: u32,
-    pub exists: u32,
-    pub hget: u32,
-    pub hexists: u32,
-    pub hgetall: u32,
-    pub sismember: u32,
-    pub smembers: u32,
-}
-
-impl Shapes {
-    fn new() -> Shapes {
-        let shape = |words: &[&[u8]]| cacheable(words).map_or(u32::MAX, |found| found.shape);
-        Shapes {
-            get: shape(&[b"GET", b""]),
-            exists: shape(&[b"EXISTS", b""]),
-            hget: shape(&[b"HGET", b"", b""]),
-            hexists: shape(&[b"HEXISTS", b"", b""]),
-            hgetall: shape(&[b"HGETALL", b""]),
-            sismember: shape(&[b"SISMEMBER", b"", b""]),
-            smembers: shape(&[b"SMEMBERS", b""]),
-        }
-    }
-}
 
 /// What lasts as long as the process, or until the fork that makes a child.
 pub struct EngineCore {
@@ -61,6 +37,8 @@ pub struct EngineCore {
     pub shapes: Shapes,
     settings: StoreSettings,
     template: LinkConfig,
+    /// Of what is asked for.
+    pub recording: Recording,
     links: Mutex<Vec<(Arc<Identity>, Py<Link>)>>,
     writes: Mutex<HashMap<u64, Write>>,
     writes_begun: AtomicU64,
@@ -84,7 +62,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl EngineCore {
-    fn new(settings: StoreSettings, template: LinkConfig) -> EngineCore {
+    fn new(settings: StoreSettings, template: LinkConfig, recording: Recording) -> EngineCore {
         let StoreSettings { capacity_bytes, shards } = settings;
         let config =
             StoreConfig { capacity_bytes, shards, seed: RandomState::new().hash_one(0_u64) };
@@ -94,6 +72,7 @@ impl EngineCore {
             shapes: Shapes::new(),
             settings,
             template,
+            recording,
             links: Mutex::default(),
             writes: Mutex::default(),
             writes_begun: AtomicU64::new(0),
@@ -201,7 +180,7 @@ impl Engine {
         *, max_memory, max_age_ms, max_staleness_ms, tracking = "default", prefixes = None,
         learn_ttl = false, reply_timeout_ms = 500, connect_timeout_ms = 1000,
         max_value_bytes = None, shards = None, prefetch = "off", prefetch_reads = 1,
-        admission = None
+        admission = None, record = None, record_sample = 1, record_keys = "hashed"
     ))]
     #[allow(clippy::too_many_arguments, reason = "one keyword a setting")]
     fn new(
@@ -218,6 +197,9 @@ impl Engine {
         prefetch: &str,
         prefetch_reads: u32,
         admission: Option<Bound<'_, Admission>>,
+        record: Option<PathBuf>,
+        record_sample: u64,
+        record_keys: &str,
     ) -> PyResult<Engine> {
         let tracking = match tracking {
             "default" => Tracking::Default,
@@ -252,7 +234,8 @@ impl Engine {
         let fitting = (max_memory / shards / 2).max(1);
         template.max_value_bytes = max_value_bytes.unwrap_or(template.max_value_bytes).min(fitting);
         let settings = StoreSettings { capacity_bytes: max_memory, shards };
-        Ok(Engine { core: Mutex::new(Arc::new(EngineCore::new(settings, template))) })
+        let recording = Recording::new(record, record_sample, record_keys)?;
+        Ok(Engine { core: Mutex::new(Arc::new(EngineCore::new(settings, template, recording))) })
     }
 
     #[pyo3(signature = (
@@ -364,10 +347,10 @@ impl Engine {
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         graveyard::release(py);
         let core = self.core();
-        let stats = if core.generation == fork::generation() {
-            core.store.stats()
+        let (stats, recorded) = if core.generation == fork::generation() {
+            (core.store.stats(), core.recording.statistics())
         } else {
-            cachee_core::Stats::default()
+            (cachee_core::Stats::default(), RecordStatistics::default())
         };
         let figures = PyDict::new(py);
         for (name, value) in [
@@ -388,6 +371,8 @@ impl Engine {
             ("ahead_used", stats.ahead_used),
             ("ahead_unused", stats.ahead_unused),
             ("ahead_unused_bytes", stats.ahead_unused_bytes),
+            ("recorded", recorded.recorded),
+            ("record_dropped", recorded.dropped),
             ("entries", stats.entries),
             ("leases", stats.leases),
             ("weight_bytes", stats.weight_bytes),
@@ -482,7 +467,10 @@ impl Engine {
             return;
         }
         let links = core.open_links();
-        py.detach(|| links.iter().for_each(|link| link.close()));
+        py.detach(|| {
+            links.iter().for_each(|link| link.close());
+            core.recording.close();
+        });
         core.store.clear();
         graveyard::release(py);
     }
@@ -499,7 +487,7 @@ impl Engine {
                 link.get().link.clone().abandon_after_fork();
             }
         }
-        let fresh = EngineCore::new(core.settings, core.template.clone());
+        let fresh = EngineCore::new(core.settings, core.template.clone(), core.recording.anew());
         let parents = std::mem::replace(&mut *core, Arc::new(fresh));
         // Dropping it would lock, join and free what other threads of the parent were using.
         std::mem::forget(parents);

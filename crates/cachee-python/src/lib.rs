@@ -5,7 +5,7 @@
 //! [`completions`] the same for event loops, [`engine`] the process's store and links, [`clients`]
 //! and [`hooks`] the native methods, [`ready`] the awaitable they return, [`cache`] the L1 by itself,
 //! [`admission`] which keys, [`proxy`] the L1 for every other language, [`load`] what that is measured with,
-//! [`simulation`] recorded traces.
+//! [`recording`] what is asked for, [`simulation`] recorded traces.
 
 mod admission;
 mod ahead;
@@ -26,6 +26,7 @@ mod load;
 mod proxy;
 mod raw;
 mod ready;
+mod recording;
 mod remembered;
 mod sentinels;
 mod simulation;

@@ -1,7 +1,7 @@
 //! The proxy: addresses and settings from Python, everything else in Rust threads of its own.
 
-use crate::ahead;
 use crate::remembered::{self, PyHotKey, to_python};
+use crate::{ahead, recording};
 use cachee_net::admission::Admission;
 use cachee_net::proxy::config::{
     Limits, ListenAddress, ListenTls, Login, Mode, ProxyConfig, Topology,
@@ -259,6 +259,9 @@ fn config_of(
     let prefetch = setting(settings, "prefetch", "off".to_owned())?;
     let reads = setting(settings, "prefetch_reads", 1)?;
     config.link.ahead = ahead::config_of(&prefetch, reads, admission.into())?;
+    let keys = setting(settings, "record_keys", "hashed".to_owned())?;
+    let one_in = setting(settings, "record_sample", 1)?;
+    config.record = recording::config_of(path(settings, "record")?, one_in, &keys)?;
     if let Some(cert_file) = path(settings, "tls_cert")? {
         config.listen_tls = Some(ListenTls {
             cert_file,

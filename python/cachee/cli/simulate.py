@@ -22,7 +22,10 @@ prediction (Belady). A size is shared by cache and prediction; an entry takes it
 Nothing expires or changes, and all values weigh the same.
 
 TRACE is text (.csv, .txt: one key a line, or a column named key) or one little-endian 8-byte code a
-request, plain or with zstd.
+request, plain or with zstd. A running program writes one: `cachee run --record trace.u64 -- …`,
+`cachee proxy --record trace.u64`. Of a sample (record_sample, --sample) the keys and the shares of
+them are those of the sample, a size in bytes is that of the whole: it is divided by the sample,
+which a recorded file has in its name (trace-1in16-4242.u64).
 
 Only the order of the keys is predicted here: the rules between templates of keys, which a running
 L1 learns as well, need the values.
@@ -33,6 +36,7 @@ examples:
   cachee simulate trace.u64.zst --rtt 1 --prediction off --json
   cachee simulate trace.u64.zst --clients 64 --plot curve.svg
   cachee simulate huge.u64.zst --sample 16                    one key in sixteen
+  cachee simulate trace-1in16-4242.u64 --sizes 64mb           recorded with record_sample = 16
 
 exit codes: 0 done, 2 wrong usage or no trace
 """
@@ -113,11 +117,12 @@ def run(arguments: argparse.Namespace) -> int:
             raise CacheeError(
                 f"--sample: none of the keys is in a sample of 1 in {arguments.sample}"
             )
+        one_in = arguments.sample * _trace_file.recorded_sample(arguments.trace)
         capacities = _capacities(sizes, trace.keys, arguments.value_bytes)
         rows = []
         for done, (size, capacity_bytes) in enumerate(zip(sizes, capacities, strict=True)):
             bar.show(f"simulating {size}", done, len(sizes))
-            rows.append(_row(trace, size, capacity_bytes, arguments))
+            rows.append(_row(trace, size, capacity_bytes, one_in, arguments))
     floor = 1 - trace.keys / len(trace)
     if arguments.plot is not None:
         _plot(arguments.plot, floor, rows)
@@ -132,12 +137,12 @@ def run(arguments: argparse.Namespace) -> int:
                 "rtt_ms": arguments.rtt,
                 "think_ms": arguments.think,
                 "clients": arguments.clients,
-                "sample": arguments.sample,
+                "sample": one_in,
                 "rows": [asdict(row) for row in rows],
             }
         )
     else:
-        _print(trace, floor, rows)
+        _print(trace, floor, one_in, rows)
     return 0
 
 
@@ -157,9 +162,11 @@ def _capacity_bytes(size: str, keys: int, value_bytes: int) -> int:
         ) from None
 
 
-def _row(trace: Trace, size: str, whole_bytes: int, arguments: argparse.Namespace) -> Row:
+def _row(
+    trace: Trace, size: str, whole_bytes: int, one_in: int, arguments: argparse.Namespace
+) -> Row:
     # Of a sample the cache is smaller by as much; a size in bytes is that of the whole.
-    of_whole = 1 if _SHARE.fullmatch(size) else arguments.sample
+    of_whole = 1 if _SHARE.fullmatch(size) else one_in
     capacity_bytes = whole_bytes // of_whole
     entries = capacity_bytes // (arguments.value_bytes + Trace.ENTRY_OVERHEAD_BYTES)
 
@@ -197,8 +204,11 @@ def _row(trace: Trace, size: str, whole_bytes: int, arguments: argparse.Namespac
     )
 
 
-def _print(trace: Trace, floor: float, rows: list[Row]) -> None:
-    print(f"{len(trace)} requests of {trace.keys} keys; an infinite cache would have {floor:.2%}\n")
+def _print(trace: Trace, floor: float, one_in: int, rows: list[Row]) -> None:
+    print(f"{len(trace)} requests of {trace.keys} keys; an infinite cache would have {floor:.2%}")
+    if one_in > 1:
+        print(f"a sample of one key in {one_in}, like the memory and the entries of each row")
+    print()
     header = ["memory", "entries", "LRU", "cachee", "Belady"]
     more = ["predicting", "on its way", "precision", "reads", "waiting"]
     table = [header + more if rows[0].predicted is not None else header]

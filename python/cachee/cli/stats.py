@@ -145,6 +145,7 @@ _L1_NUMBERS = frozenset(
     {
         *("reads", "hits", "misses", "coalesced", "bypassed", "entries", "stored", "voided"),
         *("evicted", "expired", "invalidated", "weight_bytes", "capacity_bytes"),
+        *("recorded", "record_dropped"),
     }
 )
 
@@ -154,7 +155,7 @@ def _l1_rows(snapshot: dict[str, Any]) -> list[tuple[str, str, str]]:
     count = {name: snapshot.get(name, 0) for name in _L1_NUMBERS}
     used, capacity = count["weight_bytes"], count["capacity_bytes"]
     memory = f"{approximate_size(used)} of {approximate_size(capacity)}"
-    return [
+    rows = [
         ("reads", str(count["reads"]), f"{snapshot['hit_rate']:.2%} served from the L1"),
         ("hits", str(count["hits"]), ""),
         ("misses", str(count["misses"]), "asked of the server and kept if it may be"),
@@ -166,3 +167,6 @@ def _l1_rows(snapshot: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("expired", str(count["expired"]), "by time"),
         ("invalidated", str(count["invalidated"]), "changed by somebody"),
     ]
+    if count["recorded"] or count["record_dropped"]:
+        rows.append(("recorded", str(count["recorded"]), f"{count['record_dropped']} dropped"))
+    return rows

@@ -68,6 +68,8 @@ METRICS: Mapping[str, tuple[str, Kind, str]] = {
     ),
     "would_hit": ("would_hit_total", "counter", "Reads that mode on would have answered."),
     "warmed": ("warmed_total", "counter", "Reads made ahead after a warm restart."),
+    "recorded": ("recorded_total", "counter", "Reads written to the file of `record`."),
+    "record_dropped": ("record_dropped_total", "counter", "Reads that file has lost."),
     "coalesced": ("coalesced_total", "counter", "Reads that waited for another's miss."),
     "stored": ("stored_total", "counter", "Entries stored."),
     "replaced": ("replaced_total", "counter", "Entries overwritten by a newer value."),

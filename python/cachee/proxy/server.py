@@ -141,6 +141,9 @@ def native_settings(settings: Settings, own: ProxySettings) -> dict[str, object]
         "include": [_bytes(each) for each in settings.include],
         "exclude": [_bytes(each) for each in settings.exclude],
         "overrides": [(_bytes(each.prefix), each.mode == "on") for each in settings.overrides],
+        "record": settings.record or None,
+        "record_sample": settings.record_sample,
+        "record_keys": settings.record_keys,
         "upstream_verify": own.upstream_verify,
         **{name: getattr(own, name) or None for name in PATHS},
         **_native_limits(own),
@@ -312,23 +315,26 @@ def _warm_set(native: object, path: str, upstream: str, say: Callable[[str], Non
 
 def _check_files(settings: Settings, own: ProxySettings) -> None:
     """Find out before clients are accepted, not after."""
-    for row in _proxy_settings.TABLE.values():
-        path = getattr(own, row.field_name)
-        if row.unit == "path" and path:
-            try:
-                with Path(path).open("rb"):
-                    pass
-            except OSError as error:
-                raise _wrong_path(row, path, error.strerror) from None
-    path = settings.snapshot
-    may_be_written = os.access(Path(path).parent, os.W_OK | os.X_OK) and not Path(path).is_dir()
-    if path and not may_be_written:
-        row = _settings.TABLE["snapshot"]
-        raise _wrong_path(row, path, "its directory must be there and writable")
+    for name in PATHS:
+        row, path = _proxy_settings.TABLE[name], getattr(own, name)
+        if not path:
+            continue
+        try:
+            with Path(path).open("rb"):
+                pass
+        except OSError as error:
+            allowed = f"{row.allowed} ({error.strerror})"
+            raise SettingsError(name, path, allowed, "settings") from None
+    _check_folder(_settings.TABLE["snapshot"], settings.snapshot)
+    _check_folder(_settings.TABLE["record"], settings.record)
 
 
-def _wrong_path(row: Setting, path: str, reason: str | None) -> SettingsError:
-    return SettingsError(row.name, path, f"{row.allowed} ({reason})", "settings")
+def _check_folder(row: Setting, path: str) -> None:
+    """Whether a file may be made there."""
+    if not path or (os.access(Path(path).parent, os.W_OK | os.X_OK) and not Path(path).is_dir()):
+        return
+    allowed = f"{row.allowed} (its directory must be there and writable)"
+    raise SettingsError(row.name, path, allowed, "settings")
 
 
 def _warn_of_strangers(

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::{Endpoint, LinkConfig};
+use crate::record::RecordConfig;
 
 /// Where clients are listened for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +154,8 @@ pub struct ProxyConfig {
     pub overrides: Vec<(Vec<u8>, bool)>,
     /// The ceilings, which may be changed while running.
     pub limits: Limits,
+    /// Where what is asked for is written down.
+    pub record: Option<RecordConfig>,
 }
 
 impl ProxyConfig {
@@ -175,6 +178,7 @@ impl ProxyConfig {
             exclude: Vec::new(),
             overrides: Vec::new(),
             limits: Limits::default(),
+            record: None,
         }
     }
 }

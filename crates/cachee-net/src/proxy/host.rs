@@ -10,6 +10,7 @@ use super::reply::Reply;
 use super::topology::Address;
 use crate::commands::CommandTable;
 use crate::link::{Read, Request};
+use crate::record::Recorder;
 
 /// Whose entries: nobody is served what another user or database was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +86,8 @@ pub(crate) struct Context<'a> {
     pub(crate) counters: &'a super::counters::Counters,
     pub(crate) login: Option<&'a Login>,
     pub(crate) db: u32,
+    /// Whoever wants to know what is asked for.
+    pub(crate) recorder: Option<&'a Recorder>,
     /// Never behind the precise clock.
     pub(crate) now_ms: u64,
 }

@@ -80,6 +80,7 @@ use parking_lot::Mutex;
 
 use crate::error::NetError;
 use crate::link::{LinkStatistics, LinkStatus};
+use crate::record::Recorder;
 use crate::transport;
 use config::{Limits, ListenAddress, ProxyConfig};
 use host::Identity;
@@ -228,6 +229,9 @@ impl Proxy {
     pub fn report(&self) -> ProxyReport {
         let mut counters = self.shared.totals();
         counters.push(("clients_refused", self.shared.refused.load(Ordering::Relaxed)));
+        let recorded = self.shared.recorded();
+        counters.push(("recorded", recorded.recorded));
+        counters.push(("record_dropped", recorded.dropped));
         let now_ms = crate::clock::coarse_ms();
         let link = |(identity, feed): (Identity, Arc<shared::LinkFeed>)| LinkReport {
             user: user_of(identity.login.as_ref()),
@@ -289,6 +293,7 @@ impl Proxy {
             let _ = thread.join();
         }
         self.shared.close_links();
+        self.shared.recorder.iter().for_each(Recorder::close);
     }
 }
 

@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use socket2::SockAddr;
 
 use super::cluster::{Cluster, ClusterFeed};
-use super::config::{Limits, Login, ProxyConfig, Topology};
+use super::config::{Limits, Login, Mode, ProxyConfig, Topology};
 use super::counters::Counters;
 use super::host::{Feed, Host, Identity, Ticket};
 use super::inbox::{Inbox, Message};
@@ -29,6 +29,7 @@ use crate::commands::CommandTable;
 use crate::config::{Credentials, Endpoint, LinkConfig};
 use crate::error::NetError;
 use crate::link::{Link, LinkStatus, Outcome, Read, Request, Waiter};
+use crate::record::{RecordStatistics, Recorder};
 use crate::resp::{Node, Reader};
 use crate::transport::{self, Transport};
 
@@ -82,6 +83,7 @@ pub(crate) struct Shared {
     max_staleness_ms: u64,
     /// What an earlier proxy knew, for links that are not open yet.
     pub(crate) remembered: Mutex<Waiting>,
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// The login of a client, as the link asks for it.
@@ -145,7 +147,11 @@ impl Shared {
                 Some((Arc::new(transport::client_config(tls)?), name))
             }
         };
+        let recorder = config.record.as_ref().filter(|_| config.mode != Mode::Off);
+        let recorder = recorder.map(Recorder::open).transpose();
         Ok(Self {
+            recorder: recorder
+                .map_err(|error| NetError::Refused(format!("nothing can be recorded: {error}")))?,
             admission: Admission::new(&config.include, &config.exclude, &config.overrides),
             store: Arc::new(Store::new(store)),
             counters: (0..config.threads).map(|_| Counters::default()).collect(),
@@ -418,6 +424,11 @@ impl Shared {
         Some(self.open_link(identity)?.link.wait_settled(timeout))
     }
 
+    /// What was written down; all zeros when nothing is.
+    pub(crate) fn recorded(&self) -> RecordStatistics {
+        self.recorder.as_ref().map_or_else(RecordStatistics::default, Recorder::statistics)
+    }
+
     /// One counter, summed over the workers.
     pub(crate) fn totals(&self) -> Vec<(&'static str, u64)> {
         let mut totals: Vec<(&'static str, u64)> = Vec::new();
@@ -493,6 +504,9 @@ impl Host for Shared {
         line("evicted", stats.evicted);
         line("expired", stats.expired);
         line("invalidated", stats.invalidated);
+        let RecordStatistics { recorded, dropped } = self.recorded();
+        line("recorded", recorded);
+        line("record_dropped", dropped);
         line("max_staleness_ms", self.max_staleness_ms);
         text
     }

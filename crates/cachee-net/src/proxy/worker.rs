@@ -107,6 +107,7 @@ macro_rules! context {
             counters: &$worker.shared.counters[$worker.number],
             login: $worker.shared.config.login.as_ref(),
             db: $worker.shared.config.link.db,
+            recorder: $worker.shared.recorder.as_ref(),
             now_ms: clock::coarse_ms(),
         }
     };

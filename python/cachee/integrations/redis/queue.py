@@ -57,8 +57,14 @@ class Queue:
         return [self.stack[index][0] for index in self.leading]
 
     def peek(self, binding: _core.Binding) -> list[object]:
-        """What the L1 has of the leading reads."""
-        return [binding.peek(args) for args in self.commands()]
+        """What the L1 has of the leading reads; the others will be sent."""
+        replies = []
+        for args in self.commands():
+            reply = binding.peek(args)
+            if reply is _core.MISS:
+                binding.record(args)
+            replies.append(reply)
+        return replies
 
     def answer(self, client: Any, replies: list[object]) -> None:
         """Take the replies to the leading reads; MISS stays to be sent."""

@@ -97,11 +97,13 @@ impl Core {
     fn read_note(&self, context: &Context<'_>, command: &Command<'_>) -> Option<Note> {
         let words = command.words;
         let store = context.host.store();
-        if cacheable(words).is_some() {
+        if let Some(found) = cacheable(words) {
+            self.record(context, words, found);
             context.counters.bypassed.add(1);
             return Some(Note::Read(store.key_hash(words[1])));
         }
         (words.len() > 1 && words[0].eq_ignore_ascii_case(b"MGET")).then(|| {
+            self.record_keys(context, words);
             context.counters.bypassed.add(words.len() as u64 - 1);
             Note::Reads(words[1..].iter().map(|key| store.key_hash(key)).collect())
         })

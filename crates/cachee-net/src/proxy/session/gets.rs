@@ -91,6 +91,11 @@ impl Core {
             taken = *end;
             hits += 1;
         }
+        if let Some(recorder) = context.recorder {
+            let place = self.place_in(recorder);
+            let served = batch[..hits as usize].iter();
+            served.for_each(|(id, _)| recorder.record(place, found.shape, id.key, &[]));
+        }
         context.counters.hits.add(hits);
         context.counters.commands.add(hits);
         (taken, hits as usize == BATCH)

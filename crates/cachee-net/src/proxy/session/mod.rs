@@ -47,6 +47,7 @@ mod keys;
 pub mod model;
 mod pipe;
 mod reads;
+mod recorded;
 mod routed;
 pub(crate) mod router;
 mod state;

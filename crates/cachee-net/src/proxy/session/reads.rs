@@ -104,6 +104,9 @@ impl Core {
         command: &Command<'_>,
         found: Cacheable,
     ) {
+        if context.recorder.is_some() {
+            self.record(context, command.words, found);
+        }
         let words = command.words;
         let key = words[1];
         let store = context.host.store();
@@ -166,6 +169,9 @@ impl Core {
 
     /// `MGET`: key by key, so that one write does not cost a hundred keys.
     pub(super) fn read_keys(&mut self, context: &Context<'_>, command: &Command<'_>) {
+        if context.recorder.is_some() {
+            self.record_keys(context, command.words);
+        }
         let keys = &command.words[1..];
         let store = context.host.store();
         let key_hashes: Box<[u64]> = keys.iter().map(|key| store.key_hash(key)).collect();

@@ -15,6 +15,7 @@ use crate::proxy::config::{Limits, Login, Mode};
 use crate::proxy::counters::Counters;
 use crate::proxy::host::{Context, Feed, Host, Identity, Ticket};
 use crate::proxy::reply::Reply;
+use crate::record::Recorder;
 
 const SCOPE: u32 = 1;
 const NOW_MS: u64 = 1_000;
@@ -100,6 +101,7 @@ pub(in super::super) struct Rig {
     counters: Counters,
     login: Option<Login>,
     db: u32,
+    pub(in super::super) recorder: Option<Recorder>,
 }
 
 macro_rules! context {
@@ -113,6 +115,7 @@ macro_rules! context {
             counters: &$rig.counters,
             login: $rig.login.as_ref(),
             db: $rig.db,
+            recorder: $rig.recorder.as_ref(),
             now_ms: NOW_MS,
         }
     };
@@ -135,6 +138,7 @@ impl Rig {
             counters: Counters::default(),
             login,
             db,
+            recorder: None,
         }
     }
 

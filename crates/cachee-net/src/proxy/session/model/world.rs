@@ -78,6 +78,7 @@ macro_rules! context {
             counters: &$world.counters,
             login: $world.login.as_ref(),
             db: $world.db,
+            recorder: None,
             now_ms: $world.now_ms,
         }
     };

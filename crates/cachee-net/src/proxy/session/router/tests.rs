@@ -66,6 +66,7 @@ fn context(now_ms: u64) -> Context<'static> {
         counters: &COUNTERS,
         login: None,
         db: 0,
+        recorder: None,
         now_ms,
     }
 }
