@@ -176,6 +176,9 @@ class Link:
     def info(self) -> dict[str, object]:
         """Server, version, scope, whether hits are served now, and for how long still (ms)."""
 
+    def prefetch_doubts(self) -> dict[str, str]:
+        """Why predictors send nothing at present, by name; those that do are left out."""
+
     def prefetch(self) -> dict[str, int]:
         """What was loaded ahead: counters and gauges; empty where nothing is."""
 

@@ -25,7 +25,7 @@ from cachee import _core
 from cachee._explain import Explanation
 from cachee._hot_keys import HotKey
 from cachee._settings import Settings
-from cachee._snapshot import COUNTERS, LinkSnapshot, Snapshot
+from cachee._snapshot import COUNTERS, LinkSnapshot, Snapshot, shared_doubts
 from cachee._warm_set import WarmThread
 
 logger = logging.getLogger("cachee")
@@ -140,6 +140,7 @@ class Process:
             pass_through=dict(self._reasons),
             links=tuple(map(_link_snapshot, links)),
             prefetch=dict(prefetch),
+            prefetch_doubts=shared_doubts([link.prefetch_doubts() for link in links]),
             rules=tuple(rules),
             **{name: counted.get(name, 0) for name in COUNTERS},
         )

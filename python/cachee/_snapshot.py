@@ -49,7 +49,8 @@ class Snapshot:
     would not answer them; `pass_through` the clients that are not served at all and why. `prefetch`
     counts what was loaded ahead: `events` (accesses that no hit answered), `issued` (reads sent),
     `used` and `late` (asked for once here, or while on their way), `unused`, `rules` and those of
-    them that are `trusted`, `bytes` of what was learned; `rules` shows those of most use. `warmed`
+    them that are `trusted`, `bytes` of what was learned; `rules` shows those of most use,
+    `prefetch_doubts` why a predictor (rules, streams, refetch, renewal) sends nothing. `warmed`
     counts what was hot before a restart or a lost connection and was read again, `recorded` the
     requests in the file of the setting `record`, `record_dropped` those it lost. Sizes are bytes. A
     snapshot is immutable and may be kept, compared and pickled.
@@ -83,6 +84,7 @@ class Snapshot:
     pass_through: Mapping[str, int] = field(default_factory=dict)
     links: tuple[LinkSnapshot, ...] = ()
     prefetch: Mapping[str, int] = field(default_factory=dict)
+    prefetch_doubts: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[Mapping[str, object], ...] = ()
 
     @property
@@ -108,8 +110,19 @@ class Snapshot:
         content["bypasses"] = dict(self.bypasses)
         content["pass_through"] = dict(self.pass_through)
         content["prefetch"] = dict(self.prefetch)
+        content["prefetch_doubts"] = dict(self.prefetch_doubts)
         content["rules"] = [dict(rule) for rule in self.rules]
         return content
+
+
+def shared_doubts(of_links: list[Mapping[str, str]]) -> dict[str, str]:
+    """The doubts about predictors that send nothing on any link.
+
+    >>> shared_doubts([{"rules": "too few", "streams": "wrong"}, {"streams": "too few"}])
+    {'streams': 'wrong'}
+    """
+    first, *others = of_links or [{}]
+    return {name: doubt for name, doubt in first.items() if all(name in each for each in others)}
 
 
 @dataclass(frozen=True)
@@ -161,6 +174,14 @@ class ProxySnapshot:
         return dict(counts)
 
     @property
+    def prefetch_doubts(self) -> dict[str, str]:
+        """Why a predictor sends nothing on any link."""
+        told = [
+            cast("Mapping[str, str] | None", each.get("prefetch_doubts")) for each in self.links
+        ]
+        return shared_doubts([each for each in told if each is not None])
+
+    @property
     def hit_rate(self) -> float:
         """Hits per read, 0 to 1; 0 when there was no read."""
         return self.counted.get("hits", 0) / self.reads if self.reads else 0.0
@@ -183,5 +204,6 @@ class ProxySnapshot:
             "hit_rate": round(self.hit_rate, 6),
             "bypasses": self.bypasses,
             "prefetch": self.prefetch,
+            "prefetch_doubts": self.prefetch_doubts,
             "links": [dict(link) for link in self.links],
         }

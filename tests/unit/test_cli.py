@@ -195,6 +195,26 @@ def test_stats_of_this_process(capsys, monkeypatch, tmp_path):
     assert stats.SUMMARY
 
 
+def test_stats_say_what_was_loaded_ahead_and_why_not_more(capsys, monkeypatch):
+    rule = {"source": "GET s:{1}", "precision": 0.25, "trials": 16, "issued": 0, "trusted": False}
+    rules = (
+        rule | {"target": "GET a:{1}", "trusted": True, "issued": 9, "why_not": ""},
+        rule | {"target": "GET b:{1}", "why_not": "comes true too seldom"},
+    )
+    counted = {"events": 20, "issued": 9, "used": 7, "late": 1, "unused": 1}
+    counted |= {"rules": 2, "trusted": 1, "rules_issued": 9, "rules_used": 7, "rules_late": 1}
+    snapshot = Snapshot(prefetch=counted, prefetch_doubts={"streams": "too few"}, rules=rules)
+    monkeypatch.setattr(stats._stats_socket, "running_processes", lambda: [1])
+    monkeypatch.setattr(stats._stats_socket, "ask", lambda pid: snapshot.as_dict())
+    code, out, _ = call(capsys, "stats")
+    assert code == 0
+    assert "loaded ahead 9, 89% of them asked for; 1 of 2 rules are acted on" in out
+    assert "    rules    9 sent  7 in time, 1 late, 0 in vain\n" in out
+    assert "    streams  0 sent  0 in time, 0 late, 0 in vain  at present none: too few\n" in out
+    assert "GET s:{1} -> GET a:{1}  25% of 16  9 sent\n" in out
+    assert "GET s:{1} -> GET b:{1}  25% of 16  not acted on: comes true too seldom\n" in out
+
+
 def test_stats_of_several_say_of_what_kind_each_is(capsys, monkeypatch):
     snapshots = {1: Snapshot(pid=1), 2: ProxySnapshot(pid=2, counted={"hits": 3, "misses": 1})}
     monkeypatch.setattr(stats._stats_socket, "running_processes", lambda: [1, 2])

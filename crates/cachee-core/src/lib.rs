@@ -58,7 +58,7 @@ pub use gate::Gate;
 pub use hash::KeyedHash;
 pub use hottest::Hot;
 pub use prediction::{
-    Access, Ahead, Fields, Foresight, ForesightConfig, ForesightStats, Learned, Origin,
+    Access, Ahead, Fields, Foresight, ForesightConfig, ForesightStats, Learned, NOT_WANTED, Origin,
     PredictionStats, Predictor, REFETCH_HITS, RuleStats, RuleView, SentStats, Target,
 };
 pub use shard::{Inserted, Shard, SlotId};

@@ -36,6 +36,7 @@ pub fn counters(stats: &ForesightStats) -> Vec<(&'static str, u64)> {
         used: rules.used,
         late: rules.late,
         unused: rules.unused,
+        doubt: "",
     };
     let all = [of_rules, *streams, *refetch, *renewal];
     let sum = |of: fn(&SentStats) -> u64| all.iter().map(of).sum::<u64>();
@@ -59,6 +60,23 @@ pub fn counters(stats: &ForesightStats) -> Vec<(&'static str, u64)> {
         counters.extend(names.into_iter().zip([sent.issued, sent.used, sent.late, sent.unused]));
     }
     counters
+}
+
+/// Why predictors send nothing at present, by their names; those that do are left out.
+pub fn doubts<'py>(py: Python<'py>, stats: &ForesightStats) -> PyResult<Bound<'py, PyDict>> {
+    let doubts = PyDict::new(py);
+    let rules = if stats.rules.trusted > 0 { "" } else { "no rule is acted on" };
+    for (name, doubt) in [
+        ("rules", rules),
+        ("streams", stats.streams.doubt),
+        ("refetch", stats.refetch.doubt),
+        ("renewal", stats.renewal.doubt),
+    ] {
+        if !doubt.is_empty() {
+            doubts.set_item(name, doubt)?;
+        }
+    }
+    Ok(doubts)
 }
 
 /// One rule as Python shows it.

@@ -107,6 +107,12 @@ impl Link {
         Ok(counted)
     }
 
+    fn prefetch_doubts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats =
+            if self.generation == fork::generation() { self.link.ahead_stats() } else { None };
+        stats.map_or_else(|| Ok(PyDict::new(py)), |stats| ahead::doubts(py, &stats))
+    }
+
     fn rules<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
         if self.generation != fork::generation() {
             return Ok(Vec::new());

@@ -172,6 +172,9 @@ fn link_dict(py: Python<'_>, link: LinkReport) -> PyResult<Bound<'_, PyDict>> {
         counted.set_item(name, value)?;
     }
     dict.set_item("prefetch", counted)?;
+    if let Some(stats) = &link.ahead {
+        dict.set_item("prefetch_doubts", ahead::doubts(py, stats)?)?;
+    }
     let rules: PyResult<Vec<_>> =
         link.rules.iter().map(|rule| ahead::rule_dict(py, rule)).collect();
     dict.set_item("rules", rules?)?;

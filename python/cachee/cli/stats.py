@@ -99,6 +99,7 @@ def _print_prefetch(snapshot: dict[str, Any]) -> None:
     said = f", {right:.0%} of them asked for" if issued else ""
     trusted = f"{counted['trusted']} of {counted['rules']} rules are acted on"
     print(f"  loaded ahead {issued}{said}; {trusted}")
+    print_table([_predictor_row(name, counted, snapshot) for name in PREDICTORS], indent=4)
     rules = snapshot.get("rules")
     if rules is None:
         rules = [rule for link in snapshot["links"] for rule in link.get("rules", [])]
@@ -111,6 +112,14 @@ def _print_prefetch(snapshot: dict[str, Any]) -> None:
         for rule in rules[:RULES_SHOWN]
     ]
     print_table(rows, indent=4)
+
+
+def _predictor_row(name: str, counted: dict[str, int], snapshot: dict[str, Any]) -> tuple[str, ...]:
+    """One predictor: what became of its reads, and why it sends none."""
+    of = {word: counted.get(f"{name}_{word}", 0) for word in ("issued", "used", "late", "unused")}
+    became = f"{of['used']} in time, {of['late']} late, {of['unused']} in vain"
+    doubt = snapshot.get("prefetch_doubts", {}).get(name, "")
+    return name, f"{of['issued']} sent", became, f"at present none: {doubt}" if doubt else ""
 
 
 def _link_name(link: dict[str, Any]) -> str:
@@ -139,6 +148,7 @@ def _client_rows(snapshot: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 RULES_SHOWN = 10
+PREDICTORS = ("rules", "streams", "refetch", "renewal")
 """More are in --json."""
 
 _L1_NUMBERS = frozenset(

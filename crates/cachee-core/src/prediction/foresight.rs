@@ -50,7 +50,12 @@ pub struct SentStats {
     pub late: u64,
     /// Of those, not asked for in time, or lost before.
     pub unused: u64,
+    /// Why it sends nothing at present but now and then; empty while it does.
+    pub doubt: &'static str,
 }
+
+/// What is sent turns out not to be wanted.
+pub const NOT_WANTED: &str = "too little of what it sent was asked for";
 
 /// Everything counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,11 +182,15 @@ impl Foresight {
             return;
         }
         self.changes += 1;
-        if self.refetch_precision < REFETCH_FLOOR && !self.changes.is_multiple_of(PERIOD) {
+        if !self.refetch_is_worth_it() && !self.changes.is_multiple_of(PERIOD) {
             return;
         }
         let (key, args) = (id.key.to_vec(), id.args.to_vec());
         self.ahead.push(self.rules.ahead_of(id.shape, key, args, REFETCH));
+    }
+
+    fn refetch_is_worth_it(&self) -> bool {
+        self.refetch_precision >= REFETCH_FLOOR
     }
 
     /// What was sent ahead and asked for meanwhile has come and is kept; or it was not kept.
@@ -280,7 +289,16 @@ impl Foresight {
     pub fn stats(&self) -> ForesightStats {
         let rules = self.rules.stats();
         let bytes = rules.bytes + (self.streams.bytes() + self.names.bytes()) as u64;
-        ForesightStats { rules, bytes, ..self.stats }
+        let mut stats = ForesightStats { rules, bytes, ..self.stats };
+        let is_wanted = self.streams_precision >= STREAMS_FLOOR;
+        let wanted = if is_wanted { "" } else { NOT_WANTED };
+        stats.streams.doubt = self.streams.doubt().unwrap_or(wanted);
+        stats.refetch.doubt = if self.refetch_is_worth_it() { "" } else { NOT_WANTED };
+        if self.config.reads_an_event == 0.0 {
+            stats.streams.doubt = OBSERVING;
+            stats.refetch.doubt = OBSERVING;
+        }
+        stats
     }
 
     /// What is worth keeping for the next process.
@@ -299,6 +317,7 @@ impl Foresight {
     }
 }
 
+const OBSERVING: &str = "prefetch is observe: it only keeps score";
 /// In `Ahead::hops`: not by a rule.
 const STREAMS: u8 = u8::MAX;
 const REFETCH: u8 = u8::MAX - 1;

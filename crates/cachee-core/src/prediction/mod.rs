@@ -43,7 +43,9 @@ mod share;
 mod streams;
 mod trust;
 
-pub use foresight::{Foresight, ForesightConfig, ForesightStats, REFETCH_HITS, SentStats};
+pub use foresight::{
+    Foresight, ForesightConfig, ForesightStats, NOT_WANTED, REFETCH_HITS, SentStats,
+};
 pub use rules::{Ahead, Fields, Learned, Origin, RuleStats, RuleView, Target};
 use share::Share;
 use streams::Streams;
@@ -170,6 +172,11 @@ impl Predictor {
 
     fn limit_streams(&mut self) {
         self.streams.set_limit(self.share.bytes() - self.names_bytes.min(self.names_limit()));
+    }
+
+    /// Why nothing is asked for; None when something may be.
+    pub(crate) fn doubt(&self) -> Option<&'static str> {
+        if self.is_on { self.trust.doubt() } else { Some("there is too little memory") }
     }
 
     /// What the prediction has of the total, in bytes; the rest is the cache's.

@@ -92,8 +92,20 @@ impl Trust {
 
     /// Predictions are worth acting on.
     pub(super) fn is_given(&self) -> bool {
+        self.doubt().is_none()
+    }
+
+    /// Why they are not.
+    pub(super) fn doubt(&self) -> Option<&'static str> {
         let bar = FLOOR.max(OVER_PLACEBO * self.placebos.precision);
-        self.predictions.count >= TRIALS_MIN && self.predictions.precision >= bar.min(1.0 - FLOOR)
+        if self.predictions.count < TRIALS_MIN {
+            Some("too few predictions yet")
+        } else if self.predictions.precision < FLOOR {
+            Some("comes true too seldom")
+        } else {
+            (self.predictions.precision < bar.min(1.0 - FLOOR))
+                .then_some("little better than chance")
+        }
     }
 
     /// The part of the last predictions that came true.

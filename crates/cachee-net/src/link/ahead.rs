@@ -242,7 +242,7 @@ impl<V: LinkValue> Link<V> {
         let stats = state.foresight.as_ref()?.stats();
         let Some(renewals) = &state.renewals else { return Some(stats) };
         let bytes = stats.bytes + renewals.bytes() as u64;
-        Some(ForesightStats { renewal: renewals.stats, bytes, ..stats })
+        Some(ForesightStats { renewal: renewals.stats(), bytes, ..stats })
     }
 
     /// What is worth keeping for the next process, at most `count` rules.

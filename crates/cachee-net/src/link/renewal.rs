@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 
-use cachee_core::{EntryRef, HitToken, SentStats};
+use cachee_core::{EntryRef, HitToken, NOT_WANTED, SentStats};
 
 use super::state::{Context, State};
 use super::{LinkValue, Request};
@@ -64,7 +64,7 @@ pub(super) struct Renewals {
     counted_ms: u64,
     precision: f32,
     looked_at: u64,
-    pub(super) stats: SentStats,
+    stats: SentStats,
 }
 
 impl Renewals {
@@ -141,6 +141,11 @@ impl Renewals {
     fn is_worth_it(&mut self) -> bool {
         self.looked_at += 1;
         self.precision >= FLOOR || self.looked_at.is_multiple_of(PERIOD)
+    }
+
+    pub(super) fn stats(&self) -> SentStats {
+        let doubt = if self.precision >= FLOOR { "" } else { NOT_WANTED };
+        SentStats { doubt, ..self.stats }
     }
 
     fn ended(&mut self, was_hit: bool) {
