@@ -201,6 +201,22 @@ def test_a_written_key_is_read_again_and_the_new_value_seen(server: Server) -> N
         assert spy.asked <= 1
 
 
+def test_a_key_we_write_ourselves_is_read_again_too(server: Server) -> None:
+    server.call("SET", "hot", "0")
+    with installed(), redis.Redis(port=server.port) as client:
+        warm(server, lambda: client.get("hot"), *GET)
+        spy = Spy(server, *GET)
+        for number in range(1, 51):
+            for _ in range(10):
+                client.get("hot")
+            client.set("hot", number)
+            issued = number
+            until(lambda issued=issued: sent_ahead()["refetch_issued"] >= issued, "it is asked for")
+            assert client.get("hot") == b"%d" % number
+        assert spy.asked == 50, "by the reads ahead alone"
+        assert sent_ahead()["refetch_used"] + sent_ahead()["refetch_late"] == 50
+
+
 @pytest.fixture
 def served(server: Server) -> Iterator[Any]:
     with proxy(upstream=f"redis://{server.host}:{server.port}") as running:
@@ -237,3 +253,17 @@ def test_clients_that_share_one_connection_are_served_too(server: Server, served
                 for number in numbers:
                     client.get(f"{kind}:{user_of(number)}")
     assert served.stats()["prefetch"]["rules_issued"] > USERS
+
+
+def test_the_proxy_reads_again_what_its_clients_write(server: Server, served: Any) -> None:
+    with redis.Redis(port=served.port) as client, redis.Redis(port=served.port) as other:
+        client.set("hot", "0")
+        until(lambda: client.get("hot") and served.stats()["hits"] > 0, "a hit")
+        for number in range(1, 21):
+            for _ in range(10):
+                other.get("hot")
+            client.set("hot", number)
+            assert other.get("hot") == b"%d" % number
+        prefetch = served.stats()["prefetch"]
+        assert prefetch["refetch_issued"] >= 20
+        assert prefetch["refetch_used"] + prefetch["refetch_late"] >= 20

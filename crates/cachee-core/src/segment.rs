@@ -7,8 +7,10 @@ use foldhash::fast::FixedState;
 use std::collections::HashMap;
 
 use crate::bypass::Bypasses;
+use crate::hottest::Hot;
 use crate::key::EntryKey;
 use crate::leases::{Lease, LeaseId, Leases};
+use crate::prediction::REFETCH_HITS;
 use crate::shard::{Inserted, Shard, SlotId};
 use crate::statistics::Stats;
 use crate::store::{Begin, Bypass, EntryRef, Inspected, InspectedState};
@@ -44,7 +46,15 @@ pub(crate) struct Segment<V> {
     pub(crate) leases: Leases,
     bypasses: Bypasses,
     /// Writes under way, by dependency. Already keyed hashes, so the map needs no secret.
-    writes: HashMap<u64, u32, FixedState>,
+    writes: HashMap<u64, Writing, FixedState>,
+}
+
+/// Writes of one key under way.
+#[derive(Default)]
+struct Writing {
+    count: u32,
+    /// What had been hit when the first of them left.
+    hot: Vec<Hot>,
 }
 
 /// What an entry's key and value own on the heap.
@@ -234,19 +244,24 @@ impl<V: Weigh> Segment<V> {
     }
 
     pub(crate) fn begin_write(&mut self, dep: u64) {
-        *self.writes.entry(dep).or_insert(0) += 1;
+        let hit = self.shard.rows(dep).filter(|row| row.hits >= REFETCH_HITS);
+        let hot: Vec<Hot> = hit.map(|row| Hot::new(row.key, row.hits)).collect();
+        let writing = self.writes.entry(dep).or_default();
+        writing.count += 1;
+        writing.hot.extend(hot);
         self.invalidate(dep);
     }
 
-    /// Finds nothing to drop unless the write was never begun, and is right even then.
-    pub(crate) fn end_write(&mut self, dep: u64) {
+    /// Finds nothing to drop unless the write was never begun, and is right even then. With the last
+    /// one of a key comes what had been hit before.
+    pub(crate) fn end_write(&mut self, dep: u64) -> Vec<Hot> {
         self.invalidate(dep);
-        if let Some(count) = self.writes.get_mut(&dep) {
-            *count -= 1;
-            if *count == 0 {
-                self.writes.remove(&dep);
-            }
+        let Some(writing) = self.writes.get_mut(&dep) else { return Vec::new() };
+        writing.count -= 1;
+        if writing.count > 0 {
+            return Vec::new();
         }
+        self.writes.remove(&dep).map_or(Vec::new(), |writing| writing.hot)
     }
 
     pub(crate) fn clear(&mut self) {

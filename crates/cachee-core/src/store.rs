@@ -461,11 +461,14 @@ impl<V: Weigh> Store<V> {
         }
     }
 
-    /// That write was answered, failed or timed out.
-    pub fn end_write(&self, deps: &[u64]) {
+    /// That write was answered, failed or timed out. Returns what had been hit before it and is gone
+    /// for it, once no other write of the key is under way: worth reading again.
+    pub fn end_write(&self, deps: &[u64]) -> Vec<Hot> {
+        let mut hot = Vec::new();
         for &dep in deps {
-            self.within(self.segment_of(dep), |segment| segment.end_write(dep));
+            hot.append(&mut self.within(self.segment_of(dep), |segment| segment.end_write(dep)));
         }
+        hot
     }
 
     /// A scope no entry was ever stored in; moving to it is a flush at no cost.

@@ -326,6 +326,52 @@ fn a_change_while_it_is_asked_for_again_is_not_missed() {
     assert_eq!(reply_of(&reply), bulk("third"));
 }
 
+#[test]
+fn what_was_hot_is_read_again_after_a_write_of_our_own() {
+    let (client, mut session, _server) = connected();
+    client.load(&mut session, "flags", "old");
+    client.load(&mut session, "seldom", "old");
+    client.fence(&mut session);
+    for _ in 0..3 {
+        assert_eq!(client.hit("GET flags"), Some(bulk("old")));
+    }
+    let deps = ["flags", "seldom"].map(|key| client.dep(key));
+    client.store.begin_write(&deps);
+    client.store.begin_write(&deps[..1]);
+    assert!(client.store.end_write(&deps).is_empty(), "another write of it is under way");
+    let hot = client.store.end_write(&deps[..1]);
+    assert_eq!(hot.iter().map(|hot| &*hot.key).collect::<Vec<_>>(), [b"flags"]);
+    client.link.written(&hot);
+    session.expect(&["GET flags", "PTTL flags"]);
+    session.send(&format!("{}{}:-1\r\n", invalidate(&["flags"]), bulk("new")));
+    arrived(&client, "flags");
+    assert_eq!(client.read("GET flags"), Read::Present, "the push was of the write");
+    assert_eq!(client.hit("GET flags"), Some(bulk("new")));
+    let stats = client.link.ahead_stats().unwrap().refetch;
+    assert_eq!((stats.issued, stats.used), (1, 1));
+}
+
+#[test]
+fn a_write_that_follows_at_once_keeps_the_value_before_it_out() {
+    let (client, mut session, _server) = connected();
+    client.load(&mut session, "flags", "old");
+    client.fence(&mut session);
+    for _ in 0..3 {
+        assert_eq!(client.hit("GET flags"), Some(bulk("old")));
+    }
+    let dep = [client.dep("flags")];
+    client.store.begin_write(&dep);
+    client.link.written(&client.store.end_write(&dep));
+    session.expect(&["GET flags", "PTTL flags"]);
+    client.store.begin_write(&dep);
+    session.send(&format!("{}:-1\r\n", bulk("of the first")));
+    client.fence(&mut session);
+    assert!(client.store.end_write(&dep).is_empty(), "nobody has hit it");
+    let reply = client.submit("GET flags");
+    session.answer_get("flags", "of the second", -1);
+    assert_eq!(reply_of(&reply), bulk("of the second"));
+}
+
 /// A server that knows nothing but `v`, until its connection ends.
 fn answer_all(mut session: Session) {
     std::thread::spawn(move || {

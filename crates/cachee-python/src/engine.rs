@@ -326,9 +326,13 @@ impl Engine {
         if write.flush {
             core.store.clear();
         }
-        core.store.end_write(&write.deps);
+        let hot = core.store.end_write(&write.deps);
         if write.barrier {
             core.open_links().iter().for_each(|link| link.barrier());
+        }
+        if !hot.is_empty() {
+            let links = core.open_links();
+            py.detach(|| links.iter().for_each(|link| link.written(&hot)));
         }
         graveyard::release(py);
     }

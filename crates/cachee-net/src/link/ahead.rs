@@ -11,8 +11,8 @@
 //! goes wrong with it is nobody's error.
 
 use cachee_core::{
-    Access, Ahead, EntryRef, Fields, Foresight, ForesightConfig, ForesightStats, Learned, Origin,
-    REFETCH_HITS, RuleView, Store, Weigh,
+    Access, Ahead, EntryRef, Fields, Foresight, ForesightConfig, ForesightStats, Hot, Learned,
+    Origin, REFETCH_HITS, RuleView, Store, Weigh,
 };
 
 use super::flight::Flight;
@@ -127,6 +127,17 @@ impl State {
         let id = EntryRef { scope, shape: 0, key, args: b"", key_hash };
         for (shape, args, hits) in context.store.hit_rows(&id, REFETCH_HITS) {
             foresight.changed(&EntryRef { shape, args: &args, ..id }, hits);
+        }
+    }
+
+    /// These were hit before a write of ours, which is over.
+    pub(super) fn written<V: LinkValue>(&mut self, context: &Context<'_, V>, hot: &[Hot]) {
+        let Some(foresight) = &mut self.foresight else { return };
+        for each in hot.iter().filter(|each| each.scope == self.scope) {
+            let Hot { shape, key, args, .. } = each;
+            let key_hash = context.store.key_hash(key);
+            let id = EntryRef { scope: self.scope, shape: *shape, key, args, key_hash };
+            foresight.changed(&id, each.hits);
         }
     }
 
@@ -261,6 +272,17 @@ impl<V: LinkValue> Link<V> {
         {
             foresight.learn_again(learned);
         }
+    }
+
+    /// A write of ours is over that these had to go for (`Store::end_write`): they are read again,
+    /// as after a change by others. Of other links' entries nothing happens.
+    pub fn written(&self, hot: &[Hot]) {
+        if self.is_abandoned() || self.config.ahead.is_none() {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.written(&self.context(), hot);
+        self.write_out(state);
     }
 
     /// The rules of most use, at most `count`.

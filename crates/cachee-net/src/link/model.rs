@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cachee_core::{Gate, Store};
+use cachee_core::{Gate, Hot, Store};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::flight::{Completions, Waiting};
@@ -91,6 +91,12 @@ impl<V: LinkValue> ModelLink<V> {
     /// As if it had been predicted.
     pub(crate) fn read_ahead(&self, request: &Request<'_>, now_ms: u64) {
         self.driven.lock().state.read_ahead(&self.context(), request, now_ms);
+    }
+
+    pub(crate) fn written(&self, hot: &[Hot], now_ms: u64) {
+        let state = &mut self.driven.lock().state;
+        state.written(&self.context(), hot);
+        state.send_ahead(&self.context(), now_ms);
     }
 
     pub(crate) fn barrier(&self) {

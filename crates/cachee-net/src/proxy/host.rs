@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cachee_core::Store;
+use cachee_core::{Hot, Store};
 
 use super::config::{Limits, Login, Mode};
 use super::reply::Reply;
@@ -58,6 +58,9 @@ pub(crate) trait Host: Send + Sync {
 
     /// The link of an identity that the upstream has accepted; None while it may have none.
     fn feed(&self, identity: &Identity) -> Option<Arc<dyn Feed>>;
+
+    /// A write is over that these had to go for.
+    fn written(&self, hot: &[Hot]);
 
     /// A command with unknown keys was answered: no link serves before it has caught up.
     fn barrier(&self);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use cachee_core::{Store, StoreConfig};
+use cachee_core::{Hot, Store, StoreConfig};
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
@@ -463,6 +463,10 @@ impl Host for Shared {
             return None;
         }
         Some(feed)
+    }
+
+    fn written(&self, hot: &[Hot]) {
+        self.links.read().values().for_each(|feed| feed.link.written(hot));
     }
 
     fn barrier(&self) {

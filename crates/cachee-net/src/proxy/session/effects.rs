@@ -367,8 +367,8 @@ impl Core {
                     store.invalidate(key_hash);
                 }
             }
-            Note::Write(key_hash) => store.end_write(&[key_hash]),
-            Note::Writes(key_hashes) => store.end_write(&key_hashes),
+            Note::Write(key_hash) => end_write(context, &[key_hash]),
+            Note::Writes(key_hashes) => end_write(context, &key_hashes),
             Note::Opaque { flushes } => {
                 if flushes {
                     store.clear();
@@ -388,10 +388,9 @@ impl Core {
 
     /// No reply will come.
     pub(super) fn settle_lost(&mut self, context: &Context<'_>, note: Note) {
-        let store = context.host.store();
         match note {
-            Note::Write(key_hash) => store.end_write(&[key_hash]),
-            Note::Writes(key_hashes) => store.end_write(&key_hashes),
+            Note::Write(key_hash) => end_write(context, &[key_hash]),
+            Note::Writes(key_hashes) => end_write(context, &key_hashes),
             Note::Opaque { .. } => context.host.barrier(),
             Note::Rights => context.host.rights_changed(),
             Note::Change(change) => {
@@ -416,7 +415,7 @@ impl Core {
         if transaction.flushes {
             store.clear();
         }
-        store.end_write(&transaction.writes);
+        end_write(context, &transaction.writes);
         for &key_hash in &transaction.reads {
             store.remove(key_hash);
         }
@@ -558,4 +557,12 @@ pub(super) fn hello_options<'a, 'b>(
         options = behind;
         Some((is_auth, values))
     })
+}
+
+/// The write is over; what was hit before it may be read again.
+fn end_write(context: &Context<'_>, key_hashes: &[u64]) {
+    let hot = context.host.store().end_write(key_hashes);
+    if !hot.is_empty() {
+        context.host.written(&hot);
+    }
 }

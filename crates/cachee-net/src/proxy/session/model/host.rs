@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cachee_core::Store;
+use cachee_core::{Hot, Store};
 use parking_lot::Mutex;
 
 use super::mutation::Mutation;
@@ -97,6 +97,11 @@ impl Host for ModelHost {
         });
         feeds.push(Arc::clone(&feed));
         Some(feed)
+    }
+
+    fn written(&self, hot: &[Hot]) {
+        let now_ms = self.clock.load(Ordering::Relaxed);
+        self.feeds.lock().iter().for_each(|feed| feed.link.written(hot, now_ms));
     }
 
     fn barrier(&self) {

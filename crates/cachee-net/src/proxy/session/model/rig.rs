@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use cachee_core::{Begin, EntryRef, Store, StoreConfig};
+use cachee_core::{Begin, EntryRef, Hot, Store, StoreConfig};
 use parking_lot::Mutex;
 
 use super::super::Session;
@@ -70,6 +70,9 @@ impl Host for RigHost {
         *self.identity.lock() = Some(identity.clone());
         Some(Arc::clone(&self.feed) as Arc<dyn Feed>)
     }
+
+    /// Its feed reads nothing ahead.
+    fn written(&self, _: &[Hot]) {}
 
     fn barrier(&self) {
         self.barriers.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-use cachee_core::{Store, StoreConfig};
+use cachee_core::{Hot, Store, StoreConfig};
 use proptest::prelude::*;
 
 use super::*;
@@ -29,6 +29,8 @@ impl Host for Nobody {
     fn feed(&self, _: &Identity) -> Option<Arc<dyn Feed>> {
         None
     }
+
+    fn written(&self, _: &[Hot]) {}
 
     fn barrier(&self) {}
 
