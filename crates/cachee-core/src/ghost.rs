@@ -60,6 +60,13 @@ impl Ghost {
         slot != 0 && self.age(slot) < self.limit
     }
 
+    /// A new one would take the place of one that is remembered.
+    fn is_crowded(&mut self, tag: u32) -> bool {
+        let (sequence, limit) = (self.sequence, self.limit);
+        let is_remembered = |slot: &u64| *slot != 0 && sequence.wrapping_sub(*slot as u32) < limit;
+        self.bucket(tag).iter().all(is_remembered)
+    }
+
     fn put(&mut self, slot: u64) {
         let sequence = self.sequence;
         let bucket = self.bucket((slot >> 32) as u32);
@@ -77,7 +84,8 @@ impl Ghost {
             return;
         }
         self.sequence = self.sequence.wrapping_add(1).max(1);
-        if self.limit.min(self.sequence) as usize * 5 > self.slots.len() * 4 {
+        let has_outgrown = self.limit.min(self.sequence) as usize * 5 > self.slots.len() * 4;
+        if has_outgrown && (self.slots.is_empty() || self.is_crowded(tag)) {
             self.grow();
         }
         let sequence = self.sequence;

@@ -1,8 +1,8 @@
 //! The names behind codes, for the time they are of use.
 //!
-//! A log of what was asked for holds a code a key. A key of a template with one number in it is its
-//! own code and needs nothing here (`rules`); of any other the name is kept, until there is no more
-//! room: what was heard of longest ago goes first.
+//! What is remembered of the order of keys holds a code a key. A key of a template with one number
+//! in it is its own code and needs nothing here (`rules`); of any other the name is kept, until
+//! there is no more room: what was heard of longest ago goes first.
 
 use std::collections::{HashMap, VecDeque};
 

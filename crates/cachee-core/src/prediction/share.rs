@@ -1,40 +1,107 @@
 //! How much of the memory prediction deserves.
 //!
-//! Bytes of the log are bytes that the cache does not have. It may take a sixty-fourth, and takes
-//! that as events come. Once it is full it may have twice as much: up to a thirty-second where it
-//! is believed, up to a fifth while a good part of what is told to it are keys it has loaded ahead.
-//! While it is not believed it has half as much, down to a rest: enough to go on watching, too
-//! little to be missed.
+//! Bytes of the table are bytes that the cache does not have, and both are worth what their last
+//! part saves. What the table's saves is counted: predictions that came true of keys that a smaller
+//! table would not have known, over the part of the table that such slots are. What the cache's
+//! would save is taken from a rule of thumb, that misses go with the inverse square root of its
+//! size: of all events, half the part of the cache that is given or taken (Hartstein et al., Power
+//! laws of cache misses, 2006). Both are counted in events, so neither size nor rate of misses
+//! matters.
+//!
+//! The table begins with a sixty-fourth, taken as keys come. It grows while its last part saves
+//! more than the cache's, shrinks where that is far less, and has a third at most. Who has had
+//! trials enough and is far from being believed keeps a rest to go on watching; so does who is full
+//! for long without having had them. Where even the rest is too much it sleeps, and begins anew
+//! later.
 
-/// Events between two reviews.
-const REVIEW_EVENTS: u32 = 4096;
-/// Of the events, one in so many has to be of its making for more.
-const USED_PART: u32 = 20;
-
+/// Events between two reviews, one for so many bytes of the first share; what was counted weighs
+/// half at the next.
+const REVIEW_EVENTS: std::ops::RangeInclusive<usize> = 1024..=2048;
+const BYTES_AN_EVENT: usize = 8;
 const FIRST_PART: usize = 64;
-const BELIEVED_PART: usize = 32;
-const LARGEST_PART: usize = 5;
+const LARGEST_PART: usize = 3;
 const SMALLEST_PART: usize = 512;
+/// Misses that come with the part of the cache that is lost.
+const MISSES_A_SHARE: f32 = 0.5;
+/// So much more than the cache's bytes: it doubles.
+const FAR_MORE: f32 = 2.0;
+/// So much of what the cache's bytes save is far less.
+const FAR_LESS: f32 = 0.1;
+/// With so many trials it is known whether it is to be believed.
+const TRIALS: u32 = 128;
+/// Reviews of a full table before which they have to come.
+const PATIENCE: u32 = 5;
+/// Who is not believed has so much less after each review.
+const DOUBTED_PART: usize = 4;
+/// A rest of more than this part is too much.
+const REST_PART: usize = 128;
+/// Fewer slots have been drawn: take so much of them to be old.
+const OLD_MIN: f32 = 0.02;
+/// Events that it sleeps.
+const SLEEP_EVENTS: u32 = 1 << 14;
+
+/// What one event shows.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Seen {
+    /// A prediction came true.
+    pub(super) is_true: bool,
+    /// A smaller table would not have known the key.
+    pub(super) is_old: bool,
+    /// Of a slot drawn from all: is it old?
+    pub(super) is_drawn_old: Option<bool>,
+    pub(super) is_believed: bool,
+}
+
+/// How it stands at the end of a review.
+#[derive(Clone, Copy)]
+pub(super) struct Standing {
+    /// Predictions that were on trial.
+    pub(super) trials: u32,
+    /// Too few of them came true, by far.
+    pub(super) is_far_from_belief: bool,
+    /// It has what it may have.
+    pub(super) is_full: bool,
+    pub(super) table_bytes: usize,
+    /// Beside the table.
+    pub(super) other_bytes: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    events: f32,
+    old_true: f32,
+    drawn: f32,
+    drawn_old: f32,
+    believed: f32,
+}
 
 pub(super) struct Share {
     total: usize,
     /// There is no more for it at present.
     most: usize,
     bytes: usize,
-    events: u32,
-    used: u32,
-    believed: u32,
+    counts: Counts,
+    review_events: u32,
+    until_review: u32,
+    patience: u32,
+    /// Events to sleep.
+    asleep: u32,
 }
 
 impl Share {
     pub(super) fn new(total_bytes: usize) -> Self {
+        let bytes = total_bytes / FIRST_PART;
+        let (least, most) = REVIEW_EVENTS.into_inner();
+        let review_events = (bytes / BYTES_AN_EVENT).clamp(least, most) as u32;
         Self {
             total: total_bytes,
             most: usize::MAX,
-            bytes: total_bytes / FIRST_PART,
-            events: 0,
-            used: 0,
-            believed: 0,
+            bytes,
+            counts: Counts::default(),
+            review_events,
+            until_review: review_events,
+            patience: PATIENCE,
+            asleep: 0,
         }
     }
 
@@ -46,29 +113,165 @@ impl Share {
         self.most = bytes;
     }
 
-    /// One event; true when the share is another now. `is_full`: it has what it may have.
-    pub(super) fn review(&mut self, is_used: bool, is_believed: bool, is_full: bool) -> bool {
-        self.events += 1;
-        self.used += u32::from(is_used);
-        self.believed += u32::from(is_believed);
-        if self.events < REVIEW_EVENTS {
-            return false;
+    /// It has nothing, and looks at nothing.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep > 0
+    }
+
+    /// One event of its sleep; true when that is over and all begins anew.
+    pub(super) fn wakes(&mut self) -> bool {
+        self.asleep -= 1;
+        if self.asleep == 0 {
+            *self = Self { most: self.most, ..Self::new(self.total) };
         }
-        let is_used = self.used * USED_PART > self.events;
-        let is_believed = self.believed * 2 > self.events;
-        let most = match (is_used, is_believed) {
-            (true, _) => self.total / LARGEST_PART,
-            (false, true) => self.total / BELIEVED_PART,
-            (false, false) => 0,
-        };
-        let wanted = if !is_full {
-            self.bytes
-        } else if most > 0 {
-            (self.bytes * 2).min(most).max(self.bytes)
+        self.asleep == 0
+    }
+
+    /// Counts one event; true when a review is due.
+    pub(super) fn is_due(&mut self, seen: Seen) -> bool {
+        let one = |is_it: bool| f32::from(u8::from(is_it));
+        self.counts.events += 1.0;
+        self.counts.old_true += one(seen.is_true && seen.is_old);
+        self.counts.drawn += one(seen.is_drawn_old.is_some());
+        self.counts.drawn_old += one(seen.is_drawn_old == Some(true));
+        self.counts.believed += one(seen.is_believed);
+        self.until_review -= 1;
+        self.until_review == 0
+    }
+
+    /// Decides anew; true when the share is another now.
+    pub(super) fn review(&mut self, standing: Standing) -> bool {
+        let wanted = if self.counts.believed * 2.0 > self.counts.events {
+            self.patience = PATIENCE;
+            self.balanced(standing)
         } else {
-            (self.bytes / 2).max(self.total / SMALLEST_PART)
+            self.doubted(standing)
         };
-        (self.events, self.used, self.believed) = (0, 0, 0);
+        self.until_review = self.review_events;
+        for count in [
+            &mut self.counts.events,
+            &mut self.counts.old_true,
+            &mut self.counts.drawn,
+            &mut self.counts.drawn_old,
+            &mut self.counts.believed,
+        ] {
+            *count /= 2.0;
+        }
         wanted != std::mem::replace(&mut self.bytes, wanted)
+    }
+
+    /// The share of who is believed.
+    fn balanced(&self, standing: Standing) -> usize {
+        let Counts { events, old_true, drawn, drawn_old, .. } = self.counts;
+        let bytes = standing.table_bytes.min(self.bytes);
+        let share = bytes as f32 / self.total as f32;
+        let old_part = (drawn_old / drawn.max(1.0)).max(OLD_MIN);
+        let saved = old_true / events / (old_part * share);
+        let saved_by_cache = MISSES_A_SHARE / (1.0 - share);
+        let smallest = self.total / SMALLEST_PART;
+        if saved > saved_by_cache && standing.is_full {
+            let more = if saved > FAR_MORE * saved_by_cache { bytes * 2 } else { bytes * 5 / 4 };
+            more.min(self.total / LARGEST_PART).max(self.bytes)
+        } else if saved < FAR_LESS * saved_by_cache && bytes > smallest {
+            (bytes * 4 / 5).max(smallest)
+        } else {
+            self.bytes
+        }
+    }
+
+    /// The share of who is not.
+    fn doubted(&mut self, standing: Standing) -> usize {
+        let is_known = standing.trials >= TRIALS;
+        let is_refuted = is_known && standing.is_far_from_belief;
+        if !is_refuted {
+            if is_known || !standing.is_full {
+                return self.bytes;
+            }
+            self.patience -= 1;
+            if self.patience > 0 {
+                return self.bytes;
+            }
+        }
+        self.patience = PATIENCE;
+        let smallest = self.total / SMALLEST_PART;
+        let rest = standing.table_bytes + standing.other_bytes;
+        if is_refuted && self.bytes <= smallest && rest * REST_PART > self.total {
+            self.asleep = SLEEP_EVENTS;
+        }
+        (self.bytes / DOUBTED_PART).max(smallest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOTAL: usize = 64 << 20;
+
+    fn standing(share: &Share, trials: u32) -> Standing {
+        Standing {
+            trials,
+            is_far_from_belief: true,
+            is_full: true,
+            table_bytes: share.bytes(),
+            other_bytes: 0,
+        }
+    }
+
+    /// So many reviews in which all events but one in so many are the same.
+    fn reviews(share: &mut Share, count: u32, seen: Seen, one_in: u32, trials: u32) {
+        for _ in 0..count {
+            for event in 1..=share.review_events {
+                let is_true = seen.is_true && event % one_in == 0;
+                let is_drawn_old = Some(event % 5 == 0);
+                let is_due = share.is_due(Seen { is_true, is_drawn_old, ..seen });
+                assert_eq!(is_due, event == share.review_events);
+            }
+            let standing = standing(share, trials);
+            share.review(standing);
+        }
+    }
+
+    const USEFUL: Seen =
+        Seen { is_true: true, is_old: true, is_drawn_old: None, is_believed: true };
+
+    #[test]
+    fn it_grows_as_long_as_its_last_part_saves_more_than_the_cache() {
+        let mut share = Share::new(TOTAL);
+        assert_eq!(share.bytes(), TOTAL / FIRST_PART);
+        // A fifth of its slots saves one event in fifty: a balance where it has a sixth or so.
+        reviews(&mut share, 40, USEFUL, 50, 1000);
+        let part = share.bytes() as f32 / TOTAL as f32;
+        assert!((0.1..0.25).contains(&part), "{part}");
+        reviews(&mut share, 40, USEFUL, 2, 1000);
+        assert_eq!(share.bytes(), TOTAL / LARGEST_PART);
+        reviews(&mut share, 40, Seen { is_old: false, ..USEFUL }, 2, 1000);
+        assert_eq!(share.bytes(), TOTAL / SMALLEST_PART, "what is old is of no use");
+    }
+
+    #[test]
+    fn who_is_not_believed_keeps_a_rest() {
+        let doubted = Seen { is_believed: false, ..USEFUL };
+        let mut share = Share::new(TOTAL);
+        reviews(&mut share, PATIENCE - 1, doubted, 2, TRIALS - 1);
+        assert_eq!(share.bytes(), TOTAL / FIRST_PART, "nobody knows yet");
+        reviews(&mut share, 1, doubted, 2, TRIALS - 1);
+        assert_eq!(share.bytes(), TOTAL / FIRST_PART / DOUBTED_PART, "it has had its time");
+        reviews(&mut share, 8, doubted, 2, TRIALS);
+        assert_eq!(share.bytes(), TOTAL / SMALLEST_PART);
+        assert!(!share.is_asleep());
+    }
+
+    #[test]
+    fn where_the_rest_is_too_much_it_sleeps_and_begins_anew() {
+        let doubted = Seen { is_believed: false, ..USEFUL };
+        let mut share = Share::new(1 << 18);
+        reviews(&mut share, 3, doubted, 2, TRIALS);
+        share.review(Standing { other_bytes: 4096, ..standing(&share, TRIALS) });
+        assert!(share.is_asleep());
+        let slept = (1..).find(|_| share.wakes());
+        assert_eq!(slept, Some(SLEEP_EVENTS));
+        assert_eq!(share.bytes(), (1 << 18) / FIRST_PART);
+        assert!(!share.is_asleep());
     }
 }

@@ -2,17 +2,19 @@
 //!
 //! A prediction is a trial, and has come true when its key is asked for within so many events.
 //! Without that horizon nearly every key comes true some day, and it means nothing. Where few keys
-//! are asked for, any guess comes true often: beside each prediction a key drawn from the log is
-//! a trial as well, a placebo, and a prediction has to be worth two of those.
+//! are asked for, any guess comes true often: beside each prediction a key drawn from what is known
+//! is a trial as well, a placebo, and a prediction has to be worth two of those.
 
 use crate::ghost::Ghost;
 
 /// Below this part nothing is asked for.
 const FLOOR: f64 = 0.2;
+/// Below this part of what is asked for it is nowhere near.
+const FAR: f64 = 0.75;
 /// How much oftener than a placebo.
 const OVER_PLACEBO: f64 = 2.0;
 /// Events that a prediction has at the least, and at the most: what is open takes memory.
-const HORIZON: std::ops::RangeInclusive<usize> = 32..=4096;
+const HORIZON: std::ops::RangeInclusive<usize> = 32..=2048;
 /// Before so many nobody is believed.
 const TRIALS_MIN: u32 = 64;
 /// The weight of one trial, once there are enough.
@@ -42,12 +44,14 @@ impl Trials {
         self.precision -= self.weight() * self.precision;
     }
 
-    /// One event: the key was asked for.
-    fn seen(&mut self, tag: u32) {
+    /// One event: the key was asked for. True when a trial had it.
+    fn seen(&mut self, tag: u32) -> bool {
         self.open.age_all();
-        if self.open.take(tag) {
+        let is_true = self.open.take(tag);
+        if is_true {
             self.precision = (self.precision + self.weight()).min(1.0);
         }
+        is_true
     }
 
     fn weight(&self) -> f64 {
@@ -61,7 +65,7 @@ pub(super) struct Trust {
 }
 
 fn tag(code: u64) -> u32 {
-    (super::streams::mix(code) >> 32) as u32
+    (super::mix(code) >> 32) as u32
 }
 
 impl Trust {
@@ -84,10 +88,15 @@ impl Trust {
         self.placebos.begin(tag(code));
     }
 
-    /// One event: the key was asked for.
-    pub(super) fn seen(&mut self, code: u64) {
-        self.predictions.seen(tag(code));
+    /// One event: the key was asked for. True when that had been predicted.
+    pub(super) fn seen(&mut self, code: u64) -> bool {
         self.placebos.seen(tag(code));
+        self.predictions.seen(tag(code))
+    }
+
+    /// Predictions that were on trial.
+    pub(super) fn trials(&self) -> u32 {
+        self.predictions.count
     }
 
     /// Predictions are worth acting on.
@@ -97,15 +106,22 @@ impl Trust {
 
     /// Why they are not.
     pub(super) fn doubt(&self) -> Option<&'static str> {
-        let bar = FLOOR.max(OVER_PLACEBO * self.placebos.precision);
         if self.predictions.count < TRIALS_MIN {
             Some("too few predictions yet")
         } else if self.predictions.precision < FLOOR {
             Some("comes true too seldom")
         } else {
-            (self.predictions.precision < bar.min(1.0 - FLOOR))
-                .then_some("little better than chance")
+            (self.predictions.precision < self.bar()).then_some("little better than chance")
         }
+    }
+
+    /// They are not, and nowhere near.
+    pub(super) fn is_far(&self) -> bool {
+        self.predictions.precision < FAR * self.bar()
+    }
+
+    fn bar(&self) -> f64 {
+        FLOOR.max(OVER_PLACEBO * self.placebos.precision).min(1.0 - FLOOR)
     }
 
     /// The part of the last predictions that came true.
