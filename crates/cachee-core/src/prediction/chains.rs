@@ -1,7 +1,7 @@
 //! Which key followed which, in a bounded table.
 //!
 //! ```text
-//! slot   code │ link ──► slot of what followed │ age, confirmed
+//! slot   code │ link: hash of what followed │ age, confirmed
 //! ```
 //!
 //! Problem: a log of all events holds what repeats as often as it repeats, and bounded memory is
@@ -13,15 +13,17 @@
 //! so that orders that cross are told apart; that is given up first.
 //!
 //! A slot is one of sixteen, in two buckets chosen by the key's hash: no index, and with two
-//! choices hardly any key goes before its time. The oldest of the sixteen goes. Links to what has
-//! gone are known by the hash of the key that is there now.
+//! choices hardly any key goes before its time. The oldest of the sixteen goes. A link is the hash
+//! of the key it leads to, so it holds wherever that key is: a table of another size is made in one
+//! pass.
 //!
 //! Rejected: a log of all events (14 bytes each with links and index; the same order stood in it
 //! two to three times), one bucket of eight (a third of the table unused when keys begin to go), a
-//! second link a slot.
+//! second link a slot, links to slots (all of them had to be found anew in a table of another size:
+//! ten times the pause).
 //!
-//! Cost: 13 bytes a slot: 8 the code, 4 the link (24 bits of the slot, 4 of the hash of the key
-//! that it leads to, 4 of the key that it came after), 1 for age and confirmations.
+//! Cost: 13 bytes a slot: 8 the code, 4 the link (28 bits of the hash of the key that it leads to,
+//! 4 of the key that this one came after), 1 for age and confirmations.
 
 use super::mix;
 
@@ -30,11 +32,14 @@ const WAYS: usize = 8;
 pub(super) const SLOT_BYTES: usize = size_of::<u64>() + size_of::<u32>() + size_of::<u8>();
 /// Fewer know nothing.
 const SLOTS_MIN: usize = 64;
-/// What 24 bits tell apart, one left for none.
-const SLOTS_MAX: usize = (1 << 24) - WAYS;
-const NOWHERE: u32 = u32::MAX >> 8;
-/// Four bits of a hash: in a link, of the key before; four bits higher, of the key it leads to.
-const CONTEXT: u32 = 0xf;
+/// What is built anew in one go when it grows.
+const SLOTS_MAX: usize = 1 << 20;
+/// Bits of a hash that find a key, and that a link is.
+const TAG_BITS: u32 = 28;
+const NOWHERE: u32 = (1 << TAG_BITS) - 1;
+/// The low bits of a link: of the hash of the key before.
+const CONTEXT_BITS: u32 = u32::BITS - TAG_BITS;
+const CONTEXT: u32 = (1 << CONTEXT_BITS) - 1;
 /// Slots that grow older by one at each event: all have after an eighth as many events.
 const AGED: usize = 8;
 /// A mark: 0 where nothing is; 1 and the exceptions that its link resists; the age times this.
@@ -65,6 +70,16 @@ fn nibble(code: u64) -> u32 {
     mix(code) as u32 & CONTEXT
 }
 
+/// By which it is found in its second bucket.
+fn other(tag_of: u32) -> u32 {
+    tag(u64::from(tag_of))
+}
+
+/// By which a key is found.
+fn tag(code: u64) -> u32 {
+    ((mix(code) >> (u64::BITS - TAG_BITS)) as u32).min(NOWHERE - 1)
+}
+
 impl Chains {
     /// Takes memory as keys come, up to `bytes`.
     pub(super) fn new(bytes: usize) -> Self {
@@ -74,7 +89,7 @@ impl Chains {
     fn empty(slots: usize, limit: usize) -> Self {
         Self {
             codes: vec![0; slots],
-            links: vec![NOWHERE << 8; slots],
+            links: vec![NOWHERE << CONTEXT_BITS; slots],
             marks: vec![0; slots],
             limit,
             hand: 0,
@@ -120,34 +135,32 @@ impl Chains {
     fn resized(&self, slots: usize) -> Self {
         let mut rebuilt = Self::empty(slots, self.limit);
         rebuilt.leaving_age = self.leaving_age;
-        let mut moved = vec![NOWHERE; self.codes.len()];
-        let mut order: Vec<usize> =
-            (0..self.codes.len()).filter(|&at| self.marks[at] > 0).collect();
-        order.sort_by_key(|&at| std::cmp::Reverse(self.marks[at]));
-        for &at in &order {
-            let place = rebuilt.insert(self.codes[at], self.context(at));
-            rebuilt.marks[place] = self.marks[at];
-            moved[at] = place as u32;
-        }
-        for &at in &order {
-            let place = moved[at] as usize;
-            if rebuilt.codes[place] == self.codes[at]
-                && let Some(next) = self.after(at)
-                && rebuilt.codes[moved[next] as usize] == self.codes[next]
-            {
-                rebuilt.set_link(place, moved[next] as usize);
+        for at in (0..self.codes.len()).filter(|&at| self.marks[at] > 0) {
+            let code = self.codes[at];
+            let place = rebuilt.place(code);
+            if rebuilt.marks[place] > 0 {
+                rebuilt.is_crowded = true;
+                if rebuilt.marks[place] / AGE <= self.marks[at] / AGE {
+                    continue;
+                }
             }
+            rebuilt.codes[place] = code;
+            rebuilt.links[place] = self.links[at];
+            rebuilt.marks[place] = self.marks[at];
         }
         rebuilt
     }
 
-    /// The slots where a code may be.
-    fn slots(&self, code: u64) -> impl Iterator<Item = usize> + use<> {
+    /// Where a bucket begins.
+    fn bucket(&self, tag: u32) -> usize {
         let buckets = (self.codes.len() / WAYS) as u64;
-        let bucket = |hash: u64| (((hash >> 32) * buckets) >> 32) as usize * WAYS;
-        let hash = mix(code);
-        let (one, other) = (bucket(hash), bucket(mix(hash)));
-        (one..one + WAYS).chain(other..other + WAYS)
+        ((u64::from(tag) * buckets) >> TAG_BITS) as usize * WAYS
+    }
+
+    /// The slots where a key may be.
+    fn slots(&self, tag: u32) -> impl Iterator<Item = usize> + use<> {
+        let (one, two) = (self.bucket(tag), self.bucket(other(tag)));
+        (one..one + WAYS).chain(two..two + WAYS)
     }
 
     pub(super) fn code(&self, at: usize) -> u64 {
@@ -160,21 +173,28 @@ impl Chains {
 
     /// Where a key is that comes after another: best where it did before.
     pub(super) fn find(&self, code: u64, before: u64) -> Option<usize> {
-        let context = nibble(before);
-        let held = self.slots(code).filter(|&at| self.is_at(at, code));
-        held.min_by_key(|&at| (self.context(at) != context, self.marks[at] / AGE))
+        let held = self.slots(tag(code)).filter(|&at| self.is_at(at, code));
+        held.min_by_key(|&at| self.strangeness(at, before))
+    }
+
+    fn strangeness(&self, at: usize, before: u64) -> (bool, u8) {
+        (self.context(at) != nibble(before), self.marks[at] / AGE)
     }
 
     /// What followed the last time.
     pub(super) fn after(&self, at: usize) -> Option<usize> {
-        let (next, check) = ((self.links[at] >> 8) as usize, self.links[at] >> 4 & CONTEXT);
-        let code = *self.codes.get(next)?;
-        (self.marks[next] > 0 && nibble(code) == check).then_some(next)
+        let next = self.next(at)?;
+        let is_it = |&at: &usize| self.marks[at] > 0 && tag(self.codes[at]) == next;
+        self.slots(next).filter(is_it).min_by_key(|&held| self.strangeness(held, self.codes[at]))
     }
 
-    fn set_link(&mut self, at: usize, next: usize) {
-        let context = self.context(at);
-        self.links[at] = (next as u32) << 8 | nibble(self.codes[next]) << 4 | context;
+    /// The key that a link leads to, by its tag.
+    fn next(&self, at: usize) -> Option<u32> {
+        Some(self.links[at] >> CONTEXT_BITS).filter(|&next| next != NOWHERE)
+    }
+
+    fn set_link(&mut self, at: usize, next: u32) {
+        self.links[at] = next << CONTEXT_BITS | self.context(at);
     }
 
     /// Four bits of the hash of the key that this one came after.
@@ -183,11 +203,11 @@ impl Chains {
     }
 
     fn is_known(&self, code: u64) -> bool {
-        self.slots(code).any(|at| self.is_at(at, code))
+        self.slots(tag(code)).any(|at| self.is_at(at, code))
     }
 
     fn has_room(&self, code: u64) -> bool {
-        self.slots(code).any(|at| self.marks[at] == 0)
+        self.slots(tag(code)).any(|at| self.marks[at] == 0)
     }
 
     /// One event: a key came after another, which was at `from`. Its slot.
@@ -206,28 +226,32 @@ impl Chains {
         };
         self.marks[at] %= AGE;
         if let Some(from) = from.filter(|&from| before != code && self.is_at(from, before)) {
-            self.follow(from, at);
+            self.follow(from, tag(code));
         }
         at
     }
 
-    /// One has come after the other: a link that says so is confirmed, another one weakened.
-    fn follow(&mut self, from: usize, to: usize) {
+    /// A key has come after the one of a slot: a link that says so is confirmed, another one
+    /// weakened.
+    fn follow(&mut self, from: usize, next: u32) {
         let resists = self.marks[from] % AGE;
-        match self.after(from) {
-            Some(next) if next == to => self.marks[from] += u8::from(resists < RESISTS_MAX),
+        match self.next(from) {
+            Some(linked) if linked == next => self.marks[from] += u8::from(resists < RESISTS_MAX),
             Some(_) if resists > TAKEN => self.marks[from] -= 1,
-            _ => self.set_link(from, to),
+            _ => self.set_link(from, next),
         }
     }
 
     /// A free slot of the emptier bucket, or the oldest.
     fn place(&self, code: u64) -> usize {
-        let is_free = |at: usize| self.marks[at] == 0;
-        let free = |at: usize| (at / WAYS * WAYS..).take(WAYS).filter(|&at| is_free(at)).count();
-        let age = |at: usize| usize::from(self.marks[at] / AGE);
-        let rank = |&at: &usize| (free(at) * usize::from(is_free(at)), age(at));
-        self.slots(code).max_by_key(rank).expect("a bucket has slots")
+        let tag = tag(code);
+        let buckets = [self.bucket(tag), self.bucket(other(tag))];
+        let free =
+            buckets.map(|at| self.marks[at..at + WAYS].iter().filter(|&&it| it == 0).count());
+        let emptier = buckets[usize::from(free[1] > free[0])];
+        let room = (emptier..emptier + WAYS).find(|&at| self.marks[at] == 0);
+        let oldest = || self.slots(tag).max_by_key(|&at| self.marks[at] / AGE);
+        room.or_else(oldest).unwrap_or(emptier)
     }
 
     fn insert(&mut self, code: u64, context: u32) -> usize {
@@ -237,7 +261,7 @@ impl Chains {
             self.leaving_age += WEIGHT * (f32::from(self.marks[at] / AGE) - self.leaving_age);
         }
         self.codes[at] = code;
-        self.links[at] = NOWHERE << 8 | context;
+        self.links[at] = NOWHERE << CONTEXT_BITS | context;
         self.marks[at] = TAKEN;
         at
     }
@@ -258,7 +282,7 @@ impl Chains {
 
     /// Whether a smaller table would not know the key.
     pub(super) fn is_key_old(&self, code: u64) -> bool {
-        self.slots(code).filter(|&at| self.is_at(at, code)).all(|at| self.is_old(at))
+        self.slots(tag(code)).filter(|&at| self.is_at(at, code)).all(|at| self.is_old(at))
     }
 
     /// The key of a slot, none in particular, and whether a smaller table would not have that slot;
