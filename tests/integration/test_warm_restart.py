@@ -1,6 +1,7 @@
 """`snapshot`: a process that starts again finds what was hot in its L1, read anew."""
 
 import asyncio
+import itertools
 import json
 import logging
 import textwrap
@@ -13,6 +14,8 @@ import redis
 import redis.asyncio
 
 import cachee
+from cachee import _hot_keys
+from cachee._warm_set import IN_PROCESS
 from tests.harness import scripts
 from tests.harness.drop_in import Spy, installed, warm
 from tests.harness.servers import Server
@@ -231,6 +234,36 @@ def test_what_was_learned_is_known_to_the_next(server: Server, clients: Any, pat
         until(lambda: cachee.stats().prefetch.get("trusted", 0) >= 2, "the rules")
         visit(stranger)
         assert cachee.stats().prefetch["rules_issued"] >= len(kinds)
+
+
+def test_an_order_is_known_to_the_next(server: Server, clients: Any, path: Path) -> None:
+    names = [f"w{number * 977 % 131}x:{number * 7919:x}z" for number in range(150)]
+    client = clients.make("redis", server.port)
+
+    def walk() -> None:
+        for name in names:
+            client.get(name)
+
+    with installed(snapshot=str(path)):
+        warm(server, lambda: client.get("warm-up"), "get")
+        for _ in range(3):
+            walk()
+            before = cachee.stats().entries
+            server.call("FLUSHALL")
+            until(lambda before=before: cachee.stats().entries < before, "nothing is held")
+        assert cachee.stats().prefetch["streams_issued"] > 0
+        walk()
+    kept = [json.loads(line)[2] for line in path.read_bytes().splitlines()[1:]]
+    pairs = {(words[3], words[5]) for words in kept if words[:3] == ["THEN", "2", "GET"]}
+    known = [pair in pairs for pair in itertools.pairwise(names)]
+    assert sum(known) > 100, f"{sum(known)} of {len(known)}"
+    # The names are left out, so that there is something to predict.
+    lines = [line for line in path.read_bytes().splitlines()[1:] if b'"THEN"' in line]
+    _hot_keys.write(path, IN_PROCESS, [_hot_keys._hot_key(json.loads(line)) for line in lines])
+    with installed(snapshot=str(path)):
+        warm(server, lambda: client.get("warm-up"), "get")
+        walk()
+        assert cachee.stats().prefetch["streams_issued"] > 0, "at the first walk"
 
 
 @pytest.mark.usefixtures("filled")

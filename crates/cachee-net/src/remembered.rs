@@ -10,8 +10,12 @@ use crate::link::{Link, LinkValue, NAME_BYTES_MAX, NAMES_MAX};
 
 /// In the place of a command: a rule.
 const RULE: &[u8] = b"RULE";
+/// The same: one read that followed another, and how many words the first has.
+const THEN: &[u8] = b"THEN";
 /// Rules kept of one link.
 const RULES_MAX: usize = 128;
+/// The part of the names that may be pairs of such reads.
+const ORDER_PART: usize = 4;
 
 /// Name, key, other arguments.
 pub type Words = Vec<Vec<u8>>;
@@ -23,6 +27,21 @@ pub enum Remembered {
     Read(Hot),
     /// Which key leads to which.
     Rule(Learned),
+    /// A read, and the one that followed it more than once.
+    Order([Hot; 2]),
+}
+
+fn words_of_read(hot: &Hot) -> Option<Words> {
+    let words = decode_words(hot.shape, &hot.key, &hot.args)?;
+    Some(words.into_iter().map(<[u8]>::to_vec).collect())
+}
+
+fn read_of_words(words: &[Vec<u8>], decoding: u32) -> Option<Hot> {
+    let refs: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    let shape = cacheable(&refs)?.shape | decoding;
+    let mut args = Vec::new();
+    encode_args(&refs, &mut args);
+    Some(Hot { hits: 0, scope: 0, shape, key: refs[1].to_vec(), args })
 }
 
 impl Remembered {
@@ -30,36 +49,54 @@ impl Remembered {
     /// half of its shapes is not part of them.
     pub fn words(self) -> Option<Words> {
         match self {
-            Self::Read(Hot { shape, key, args, .. }) => {
-                Some(decode_words(shape, &key, &args)?.into_iter().map(<[u8]>::to_vec).collect())
+            Self::Read(hot) => words_of_read(&hot),
+            Self::Rule(rule) => Some(words_of_rule(rule)),
+            Self::Order([before, next]) => {
+                let before = words_of_read(&before)?;
+                let head = [THEN.to_vec(), before.len().to_string().into_bytes()];
+                Some([&head[..], &before, &words_of_read(&next)?].concat())
             }
-            Self::Rule(rule) => Some(words_of(rule)),
         }
     }
 
     /// From such words, for entries with this upper half of their shapes; None when they mean
     /// nothing here.
     pub fn from_words(words: Words, decoding: u32) -> Option<Self> {
-        if words.first().is_some_and(|first| first == RULE) {
-            let mut rule = rule_of(words)?;
-            rule.shapes = rule.shapes.map(|shape| shape | decoding);
-            return Some(Self::Rule(rule));
+        match words.first().map(Vec::as_slice) {
+            Some(RULE) => {
+                let mut rule = rule_of_words(words)?;
+                rule.shapes = rule.shapes.map(|shape| shape | decoding);
+                Some(Self::Rule(rule))
+            }
+            Some(THEN) => {
+                let length = std::str::from_utf8(words.get(1)?).ok()?.parse().ok()?;
+                let (before, next) = words.get(2..)?.split_at_checked(length)?;
+                Some(Self::Order([
+                    read_of_words(before, decoding)?,
+                    read_of_words(next, decoding)?,
+                ]))
+            }
+            _ => read_of_words(&words, decoding).map(Self::Read),
         }
-        let refs: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        let shape = cacheable(&refs)?.shape | decoding;
-        let mut args = Vec::new();
-        encode_args(&refs, &mut args);
-        Some(Self::Read(Hot { hits: 0, scope: 0, shape, key: refs[1].to_vec(), args }))
     }
 
     /// The upper half of its shapes; None where they differ.
     pub fn decoding(&self) -> Option<u32> {
         let upper = |shape: u32| shape & !SHAPE_MASK;
+        let same = |[one, other]: [u32; 2]| (upper(one) == upper(other)).then(|| upper(one));
         match self {
             Self::Read(hot) => Some(upper(hot.shape)),
-            Self::Rule(Learned { shapes: [source, target], .. }) => {
-                (upper(*source) == upper(*target)).then(|| upper(*source))
-            }
+            Self::Rule(rule) => same(rule.shapes),
+            Self::Order([before, next]) => same([before.shape, next.shape]),
+        }
+    }
+
+    /// What may be cached is worth knowing; `admits` says of which key.
+    pub fn is_admitted(&self, admits: impl Fn(&[u8]) -> bool) -> bool {
+        match self {
+            Self::Read(hot) => admits(&hot.key),
+            Self::Rule(_) => true,
+            Self::Order(pair) => pair.iter().all(|hot| admits(&hot.key)),
         }
     }
 }
@@ -84,26 +121,32 @@ pub fn remembered<V: LinkValue>(
     let waiting = each().flat_map(|(place, link)| {
         link.waiting_names().into_iter().map(move |hot| (place, Remembered::Read(hot)))
     });
-    rules.chain(held).chain(waiting).take(count).collect()
+    let order = each().flat_map(|(place, link)| {
+        let pairs = link.order(count / ORDER_PART / links.len().max(1));
+        pairs.into_iter().map(move |pair| (place, Remembered::Order(pair)))
+    });
+    rules.chain(order).chain(held).chain(waiting).take(count).collect()
 }
 
 impl<V: LinkValue> Link<V> {
     /// Takes over what an earlier process knew: rules at once, reads in the background.
     pub fn remember(&self, known: Vec<Remembered>) {
-        let (mut rules, mut names) = (Vec::new(), Vec::new());
+        let (mut rules, mut names, mut order) = (Vec::new(), Vec::new(), Vec::new());
         for each in known {
             match each {
                 Remembered::Read(hot) => names.push(hot),
                 Remembered::Rule(rule) => rules.push(rule),
+                Remembered::Order(pair) => order.push(pair),
             }
         }
         self.learn_again(&rules);
+        self.learn_order(&order);
         self.read_again(names);
     }
 }
 
 /// A rule as the words of a command that no server has.
-fn words_of(rule: Learned) -> Words {
+fn words_of_rule(rule: Learned) -> Words {
     let Learned { shapes, templates: [source, target], bindings, precision } = rule;
     let [from, to] = shapes.map(|shape| command_name(shape).as_bytes().to_vec());
     let mut words = vec![RULE.to_vec(), from, source, to, target];
@@ -112,7 +155,7 @@ fn words_of(rule: Learned) -> Words {
     words
 }
 
-fn rule_of(words: Words) -> Option<Learned> {
+fn rule_of_words(words: Words) -> Option<Learned> {
     let mut words = words.into_iter();
     let mut next = || words.next();
     let (_, from, source, to, target, precision) =
@@ -150,8 +193,20 @@ mod tests {
     }
 
     #[test]
+    fn a_read_and_what_followed_it_come_back() {
+        let said = words(&["THEN", "3", "HGET", "h", "f", "GET", "k"]);
+        let order = Remembered::from_words(said.clone(), 1 << 16).unwrap();
+        assert_eq!(order.decoding(), Some(1 << 16));
+        assert!(order.is_admitted(|_| true) && !order.is_admitted(|key| key == b"h"));
+        assert_eq!(order.words(), Some(said));
+    }
+
+    #[test]
     fn what_means_nothing_is_none() {
-        for said in [&["SET", "k", "v"][..], &["GET"], &["RULE", "GET"], &["NOTHING", "k"], &[]] {
+        for said in [&["SET", "k", "v"][..], &["GET"], &["RULE", "GET"], &["NOTHING", "k"], &[]]
+            .into_iter()
+            .chain([&["THEN"][..], &["THEN", "x", "GET", "k"], &["THEN", "9", "GET", "k"]])
+        {
             assert_eq!(Remembered::from_words(words(said), 0), None, "{said:?}");
         }
     }

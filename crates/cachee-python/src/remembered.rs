@@ -103,11 +103,7 @@ pub fn waiting(
         else {
             continue;
         };
-        let is_admitted = match &each {
-            Remembered::Read(hot) => admission.admits(&hot.key),
-            Remembered::Rule(_) => true,
-        };
-        if is_admitted {
+        if each.is_admitted(|key| admission.admits(key)) {
             waiting.entry((owner.to_owned(), db)).or_default().push(each);
         }
     }

@@ -213,9 +213,7 @@ impl Chains {
     /// One event: a key came after another, which was at `from`. Its slot.
     pub(super) fn came(&mut self, code: u64, before: u64, from: Option<usize>) -> usize {
         self.grow_older();
-        if self.codes.len() < self.limit && !self.has_room(code) && !self.is_known(code) {
-            self.grow();
-        }
+        self.make_room(code);
         let from = from
             .and_then(|at| if self.is_at(at, before) { Some(at) } else { self.find(before, 0) });
         let linked = from.and_then(|at| self.after(at)).filter(|&at| self.codes[at] == code);
@@ -229,6 +227,25 @@ impl Chains {
             self.follow(from, tag(code));
         }
         at
+    }
+
+    fn make_room(&mut self, code: u64) {
+        if self.codes.len() < self.limit && !self.has_room(code) && !self.is_known(code) {
+            self.grow();
+        }
+    }
+
+    /// One key is known to follow another, wherever that came from.
+    pub(super) fn learn(&mut self, [before, code]: [u64; 2]) {
+        for key in [code, before] {
+            self.make_room(key);
+            if !self.is_known(key) {
+                self.insert(key, nibble(before));
+            }
+        }
+        if let Some(from) = self.find(before, 0) {
+            self.set_link(from, tag(code));
+        }
     }
 
     /// A key has come after the one of a slot: a link that says so is confirmed, another one
@@ -283,6 +300,15 @@ impl Chains {
     /// Whether a smaller table would not know the key.
     pub(super) fn is_key_old(&self, code: u64) -> bool {
         self.slots(tag(code)).filter(|&at| self.is_at(at, code)).all(|at| self.is_old(at))
+    }
+
+    /// Keys and what followed them more than once, at most `count`, the youngest first.
+    pub(super) fn pairs(&self, count: usize) -> Vec<[u64; 2]> {
+        let is_confirmed = |&at: &usize| self.marks[at] % AGE > TAKEN;
+        let mut slots: Vec<usize> = (0..self.codes.len()).filter(is_confirmed).collect();
+        slots.sort_by_key(|&at| self.marks[at] / AGE);
+        let pair = |at: usize| Some([self.codes[at], self.codes[self.after(at)?]]);
+        slots.into_iter().filter_map(pair).take(count).collect()
     }
 
     /// The key of a slot, none in particular, and whether a smaller table would not have that slot;
@@ -354,6 +380,23 @@ mod tests {
         assert_eq!(after(&chains, 1, 0), Some(2));
         came(&mut chains, [1, 3]);
         assert_eq!(after(&chains, 1, 0), Some(3));
+    }
+
+    #[test]
+    fn what_came_true_is_worth_keeping() {
+        let mut chains = Chains::new(SLOT_BYTES * 1000);
+        came(&mut chains, [1, 2, 3, 4]);
+        assert!(chains.pairs(9).is_empty());
+        came(&mut chains, [1, 2, 3, 4]);
+        let mut pairs = chains.pairs(9);
+        pairs.sort_unstable();
+        assert_eq!(pairs, [[1, 2], [2, 3], [3, 4]]);
+        assert_eq!(chains.pairs(1).len(), 1);
+        let mut other = Chains::new(SLOT_BYTES * 1000);
+        for pair in pairs.into_iter().rev() {
+            other.learn(pair);
+        }
+        assert!((1..4).all(|code| after(&other, code, code - 1) == Some(code + 1)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::rules::{
 };
 use super::{Access, Predictor};
 use crate::hash::KeyedHash;
+use crate::hottest::Hot;
 use crate::store::EntryRef;
 
 /// Reads of one sender that may be out and not asked for; older ones were in vain.
@@ -142,11 +143,7 @@ impl Foresight {
         let sender = self.ended(code, Some(access));
         // The streams grow by their own merit.
         let of_streams = if sender == Some(Sender::Streams) { access } else { Access::Miss };
-        let code = asked.number.unwrap_or_else(|| {
-            let code = code | NAMED;
-            self.names.keep(code, id, self.streams.names_limit());
-            code
-        });
+        let code = self.code_of_streams(id, code, asked.number);
         let Self { streams, names, rules, .. } = self;
         let name_of = |code: u64| name_of(code, names, rules);
         let predicted = streams.observe(code, flow, of_streams, |code| {
@@ -162,6 +159,14 @@ impl Foresight {
         self.streams.set_names_bytes(self.names.bytes());
         self.names.shrink(self.streams.names_limit());
         asked.wants_value
+    }
+
+    /// The code of a key in the streams; where it is no number its name is kept.
+    fn code_of_streams(&mut self, id: &EntryRef<'_>, code: u64, number: Option<u64>) -> u64 {
+        number.unwrap_or_else(|| {
+            self.names.keep(code | NAMED, id, self.streams.names_limit());
+            code | NAMED
+        })
     }
 
     /// The value of a read that was asked for, or sent ahead.
@@ -311,6 +316,32 @@ impl Foresight {
         self.rules.learn_again(learned);
     }
 
+    /// Which key followed which, more than once, as far as their names are known; at most `count`.
+    pub fn order(&self, count: usize) -> Vec<[Hot; 2]> {
+        let name = |code| {
+            let Ahead { shape, key, args, .. } = name_of(code, &self.names, &self.rules)?;
+            Some(Hot { hits: 0, scope: 0, shape, key, args })
+        };
+        let pairs = self.streams.pairs(count).into_iter();
+        pairs.filter_map(|[before, next]| Some([name(before)?, name(next)?])).collect()
+    }
+
+    /// Takes such an order over from an earlier process; it is yet to prove itself here.
+    pub fn learn_order(&mut self, order: &[[Hot; 2]]) {
+        // The first are to be the youngest.
+        for pair in order.iter().rev() {
+            let pair = [0, 1].map(|nth| {
+                let Hot { shape, key, args, .. } = &pair[nth];
+                let key_hash = self.rules.key_hash(key);
+                let id = EntryRef { scope: 0, shape: *shape, key, args, key_hash };
+                let (code, number) = (self.rules.code(&id), self.rules.number(&id));
+                self.code_of_streams(&id, code, number)
+            });
+            self.streams.learn(pair);
+        }
+        self.streams.set_names_bytes(self.names.bytes());
+    }
+
     /// The rules of most use, at most `count`.
     pub fn views(&self, count: usize) -> Vec<RuleView> {
         self.rules.views(count)
@@ -380,6 +411,29 @@ mod tests {
             keys.swap(at, (number >> 33) as usize % (at + 1));
         }
         keys
+    }
+
+    #[test]
+    fn an_order_outlives_the_process() {
+        for keys in [
+            shuffled((0..500).map(|number| format!("item:{}", number * 3))),
+            shuffled((0..500).map(|number| format!("w{number}x:{:x}z", number * 977))),
+        ] {
+            let mut first = foresight();
+            for _ in 0..3 {
+                walk(&mut first, &keys);
+            }
+            let order = first.order(10_000);
+            assert!(order.len() > 450, "{} pairs", order.len());
+            assert_eq!(first.order(7).len(), 7);
+            let mut next = foresight();
+            assert_eq!(walk(&mut next, &keys), 0, "it knows nothing");
+            let mut next = foresight();
+            next.learn_order(&order);
+            let found = walk(&mut next, &keys);
+            // The first ones are trials.
+            assert!(found > 350, "{found} of {}", keys.len());
+        }
     }
 
     #[test]

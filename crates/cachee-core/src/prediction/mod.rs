@@ -193,6 +193,18 @@ impl Predictor {
         false
     }
 
+    /// Keys and what followed them more than once, at most `count`.
+    pub(crate) fn pairs(&self, count: usize) -> Vec<[u64; 2]> {
+        self.streams.pairs(count)
+    }
+
+    /// One key is known to follow another; that is yet to be proven here.
+    pub(crate) fn learn(&mut self, pair: [u64; 2]) {
+        if self.is_on && !self.share.is_asleep() {
+            self.streams.learn(pair);
+        }
+    }
+
     /// How many events a prediction has to come true from now on.
     pub(crate) fn set_horizon(&mut self, horizon: usize) {
         self.horizon = horizon;

@@ -109,6 +109,16 @@ impl Streams {
         self.chains.draw(number)
     }
 
+    /// Keys and what followed them more than once, at most `count`.
+    pub(super) fn pairs(&self, count: usize) -> Vec<[u64; 2]> {
+        self.chains.pairs(count)
+    }
+
+    /// One key is known to follow another.
+    pub(super) fn learn(&mut self, pair: [u64; 2]) {
+        self.chains.learn(pair);
+    }
+
     /// One event, and what is predicted after it. `is_late`: it was predicted, but not far enough
     /// ahead.
     pub(super) fn observe(

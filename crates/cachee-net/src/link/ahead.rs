@@ -265,6 +265,24 @@ impl<V: LinkValue> Link<V> {
         state.foresight.as_ref().map_or(Vec::new(), |foresight| foresight.learned(count))
     }
 
+    /// Which key followed which, as far as their names are known, at most `count` pairs.
+    pub fn order(&self, count: usize) -> Vec<[Hot; 2]> {
+        if self.is_abandoned() {
+            return Vec::new();
+        }
+        let state = self.state.lock();
+        state.foresight.as_ref().map_or(Vec::new(), |foresight| foresight.order(count))
+    }
+
+    /// Takes such an order over from an earlier process.
+    pub fn learn_order(&self, order: &[[Hot; 2]]) {
+        if !self.is_abandoned()
+            && let Some(foresight) = &mut self.state.lock().foresight
+        {
+            foresight.learn_order(order);
+        }
+    }
+
     /// Takes over what an earlier process has learned.
     pub fn learn_again(&self, learned: &[Learned]) {
         if !self.is_abandoned()

@@ -69,11 +69,7 @@ pub(crate) fn warm(shared: &Shared, hot_keys: Vec<HotKey>) {
     let mut waiting = shared.remembered.lock();
     for HotKey { user, db, words } in hot_keys.into_iter().take(NAMES_MAX) {
         let Some(each) = Remembered::from_words(words, 0) else { continue };
-        let is_admitted = match &each {
-            Remembered::Read(hot) => shared.admission.admits(&hot.key),
-            Remembered::Rule(_) => true,
-        };
-        if is_admitted {
+        if each.is_admitted(|key| shared.admission.admits(key)) {
             waiting.entry((user, db)).or_default().push(each);
         }
     }

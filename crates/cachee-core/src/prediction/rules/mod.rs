@@ -205,15 +205,12 @@ impl Rules {
         self.pasts.push(flow, code, found.template, now_ms, known);
         let nothing = Fields::default();
         self.fire(found.template, &found.holes, &nothing, 0, now_ms, is_here);
-        let number = match found.holes[..] {
-            [only] => number_of(only).filter(|number| *number < NUMBER_MAX),
-            _ => None,
-        };
-        let template = u64::from(found.template.short());
-        Asked {
-            wants_value: self.wants_value(found.template),
-            number: number.map(|number| template << NUMBER_BITS | number),
-        }
+        Asked { wants_value: self.wants_value(found.template), number: numbered(&found) }
+    }
+
+    /// `Asked::number` of a key that is not asked for now.
+    pub(super) fn number(&mut self, id: &EntryRef<'_>) -> Option<u64> {
+        self.recognise(id).as_ref().and_then(numbered)
     }
 
     /// The name behind `Asked::number`: shape, key, arguments.
@@ -315,6 +312,10 @@ impl Rules {
             self.rules.remove(orphan);
         }
         found
+    }
+
+    pub(super) fn key_hash(&self, key: &[u8]) -> u64 {
+        self.hash.bytes(key)
     }
 
     pub(super) fn code(&self, id: &EntryRef<'_>) -> u64 {
@@ -560,6 +561,13 @@ pub enum Origin {
     Flow(u64),
     /// It was sent ahead after so many others.
     Ahead(u8),
+}
+
+/// Template and number in one, of a key that is made of these.
+fn numbered(found: &Recognised<'_>) -> Option<u64> {
+    let [only] = found.holes[..] else { return None };
+    let number = number_of(only).filter(|number| *number < NUMBER_MAX)?;
+    Some(u64::from(found.template.short()) << NUMBER_BITS | number)
 }
 
 #[cfg(test)]
