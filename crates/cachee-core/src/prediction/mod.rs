@@ -181,6 +181,9 @@ impl Predictor {
         } else if is_other {
             self.limit_streams();
         }
+        if self.share.takes_new_trial() {
+            self.trust = Trust::new(self.horizon);
+        }
     }
 
     /// Sleeps for one more event, and says whether it does; it wakes up with nothing in mind.

@@ -11,8 +11,10 @@
 //! The table begins with a sixty-fourth, taken as keys come. It grows while its last part saves
 //! more than the cache's, shrinks where that is far less, and has a third at most. Who has had
 //! trials enough and is far from being believed keeps a rest to go on watching; so does who is full
-//! for long without having had them. Where even the rest is too much it sleeps, and begins anew
-//! later.
+//! for long without having had them. Where even the rest is too much it sleeps. Whoever has kept
+//! to the rest, or slept, for a while is tried anew, with the first share and all trials forgotten;
+//! the while is twice as long each time: what repeats may begin to later, and the first table may
+//! have been too small to see it.
 
 /// Events between two reviews, one for so many bytes of the first share; what was counted weighs
 /// half at the next.
@@ -31,14 +33,16 @@ const FAR_LESS: f32 = 0.1;
 const TRIALS: u32 = 128;
 /// Reviews of a full table before which they have to come.
 const PATIENCE: u32 = 5;
+const PATIENCE_FACTOR_MAX: u32 = 4;
 /// Who is not believed has so much less after each review.
 const DOUBTED_PART: usize = 4;
 /// A rest of more than this part is too much.
 const REST_PART: usize = 128;
 /// Fewer slots have been drawn: take so much of them to be old.
 const OLD_MIN: f32 = 0.02;
-/// Events that it sleeps.
-const SLEEP_EVENTS: u32 = 1 << 14;
+/// Events until it is tried anew, at first and at most.
+const PAUSE_EVENTS: u32 = 1 << 14;
+const PAUSE_EVENTS_MAX: u32 = 1 << 20;
 
 /// What one event shows.
 #[derive(Clone, Copy, Default)]
@@ -86,6 +90,10 @@ pub(super) struct Share {
     patience: u32,
     /// Events to sleep.
     asleep: u32,
+    /// The next pause, and the events that it has kept to the rest.
+    pause_events: u32,
+    rested: u32,
+    is_new_trial: bool,
 }
 
 impl Share {
@@ -102,6 +110,9 @@ impl Share {
             until_review: review_events,
             patience: PATIENCE,
             asleep: 0,
+            pause_events: PAUSE_EVENTS,
+            rested: 0,
+            is_new_trial: false,
         }
     }
 
@@ -122,9 +133,16 @@ impl Share {
     pub(super) fn wakes(&mut self) -> bool {
         self.asleep -= 1;
         if self.asleep == 0 {
-            *self = Self { most: self.most, ..Self::new(self.total) };
+            *self =
+                Self { most: self.most, pause_events: self.pause_events, ..Self::new(self.total) };
+            self.patience = self.patience_now();
         }
         self.asleep == 0
+    }
+
+    /// It is tried anew: whatever was found out of it before does not count. Once.
+    pub(super) fn takes_new_trial(&mut self) -> bool {
+        std::mem::take(&mut self.is_new_trial)
     }
 
     /// Counts one event; true when a review is due.
@@ -142,7 +160,7 @@ impl Share {
     /// Decides anew; true when the share is another now.
     pub(super) fn review(&mut self, standing: Standing) -> bool {
         let wanted = if self.counts.believed * 2.0 > self.counts.events {
-            self.patience = PATIENCE;
+            (self.patience, self.pause_events, self.rested) = (PATIENCE, PAUSE_EVENTS, 0);
             self.balanced(standing)
         } else {
             self.doubted(standing)
@@ -183,6 +201,10 @@ impl Share {
     fn doubted(&mut self, standing: Standing) -> usize {
         let is_known = standing.trials >= TRIALS;
         let is_refuted = is_known && standing.is_far_from_belief;
+        let smallest = self.total / SMALLEST_PART;
+        if self.bytes <= smallest {
+            return self.rest(standing, is_refuted);
+        }
         if !is_refuted {
             if is_known || !standing.is_full {
                 return self.bytes;
@@ -192,13 +214,29 @@ impl Share {
                 return self.bytes;
             }
         }
-        self.patience = PATIENCE;
-        let smallest = self.total / SMALLEST_PART;
-        let rest = standing.table_bytes + standing.other_bytes;
-        if is_refuted && self.bytes <= smallest && rest * REST_PART > self.total {
-            self.asleep = SLEEP_EVENTS;
-        }
+        self.patience = self.patience_now();
         (self.bytes / DOUBTED_PART).max(smallest)
+    }
+
+    /// The longer the pause before a trial was, the longer the trial.
+    fn patience_now(&self) -> u32 {
+        PATIENCE * (self.pause_events / PAUSE_EVENTS).min(PATIENCE_FACTOR_MAX)
+    }
+
+    /// The share of who has kept to the rest since the last review.
+    fn rest(&mut self, standing: Standing, is_refuted: bool) -> usize {
+        let rest_bytes = standing.table_bytes + standing.other_bytes;
+        self.rested += self.review_events;
+        let is_too_much = is_refuted && rest_bytes * REST_PART > self.total;
+        if !is_too_much && self.rested < self.pause_events {
+            return self.bytes;
+        }
+        self.rested = 0;
+        self.asleep = if is_too_much { self.pause_events } else { 0 };
+        self.is_new_trial = !is_too_much;
+        self.pause_events = (self.pause_events * 2).min(PAUSE_EVENTS_MAX);
+        self.patience = self.patience_now();
+        if is_too_much { self.bytes } else { self.total / FIRST_PART }
     }
 }
 
@@ -257,9 +295,27 @@ mod tests {
         assert_eq!(share.bytes(), TOTAL / FIRST_PART, "nobody knows yet");
         reviews(&mut share, 1, doubted, 2, TRIALS - 1);
         assert_eq!(share.bytes(), TOTAL / FIRST_PART / DOUBTED_PART, "it has had its time");
-        reviews(&mut share, 8, doubted, 2, TRIALS);
+        reviews(&mut share, 4, doubted, 2, TRIALS);
         assert_eq!(share.bytes(), TOTAL / SMALLEST_PART);
         assert!(!share.is_asleep());
+    }
+
+    #[test]
+    fn who_was_not_believed_is_tried_anew_ever_more_seldom() {
+        let doubted = Seen { is_believed: false, ..USEFUL };
+        let mut share = Share::new(TOTAL);
+        let mut trials = Vec::new();
+        for review in 0..400 {
+            reviews(&mut share, 1, doubted, 2, TRIALS);
+            if share.takes_new_trial() {
+                assert_eq!(share.bytes(), TOTAL / FIRST_PART);
+                trials.push(review);
+            }
+        }
+        let pauses: Vec<i32> = trials.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses.len() >= 4 && pauses.windows(2).all(|pair| pair[1] > pair[0]), "{pauses:?}");
+        reviews(&mut share, 3, USEFUL, 2, TRIALS);
+        assert_eq!(share.pause_events, PAUSE_EVENTS, "who is believed begins anew");
     }
 
     #[test]
@@ -270,8 +326,11 @@ mod tests {
         share.review(Standing { other_bytes: 4096, ..standing(&share, TRIALS) });
         assert!(share.is_asleep());
         let slept = (1..).find(|_| share.wakes());
-        assert_eq!(slept, Some(SLEEP_EVENTS));
+        assert_eq!(slept, Some(PAUSE_EVENTS));
         assert_eq!(share.bytes(), (1 << 18) / FIRST_PART);
         assert!(!share.is_asleep());
+        reviews(&mut share, 3, doubted, 2, TRIALS);
+        share.review(Standing { other_bytes: 4096, ..standing(&share, TRIALS) });
+        assert_eq!(share.asleep, 2 * PAUSE_EVENTS, "longer each time");
     }
 }
