@@ -65,6 +65,8 @@ class Process:
         self._counting = threading.RLock()  # a signal handler may read while its thread counts
         self._bindings: dict[tuple[object, ...], _core.Binding] = {}
         self._warm: WarmThread | None = None
+        # The program may change its directory.
+        self.snapshot_path = str(Path(settings.snapshot).absolute()) if settings.snapshot else ""
 
     def open(self) -> _core.Engine | None:
         """The native engine, made at the first call; None after the interpreter's exit began."""
@@ -93,9 +95,9 @@ class Process:
                     record_sample=settings.record_sample,
                     record_keys=settings.record_keys,
                 )
-                if settings.snapshot:
+                if self.snapshot_path:
                     names = _Names(self.core, settings.admission())
-                    self._warm = WarmThread(names, settings.snapshot)
+                    self._warm = WarmThread.start(names, self.snapshot_path)
             return self.core
 
     def pass_through(self, reason: str) -> None:

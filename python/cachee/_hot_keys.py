@@ -12,9 +12,9 @@ nobody invalidates.
 
 The first line is the header, every other one owner (a user of the proxy; in a process also server
 and decoding), database and the words of a read, bytes as Latin-1. What was learned of which key
-leads to which stands there too, as words that begin with `RULE`. A file of another upstream, of
-another version or with a wrong checksum is left unused, with a warning. It is replaced as a whole,
-and only its owner may read it: names can be secrets too.
+leads to which stands there too, as words that begin with `RULE` or `THEN`. A file of another
+upstream, of another version or with a wrong checksum is left unused, with a warning. It is replaced
+as a whole, and only its owner may read it: names can be secrets too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
+import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +33,7 @@ FORMAT = "cachee hot keys"
 VERSION = 1
 NAMES_MAX = 10_000
 NAME_BYTES_MAX = 64 * 1024
-FILE_BYTES_MAX = 64 * 1024**2
+FILE_BYTES_MAX = 16 * 1024**2
 DATABASES_MAX = 2**31
 
 HotKey = tuple[str, int, list[bytes]]
@@ -76,8 +78,12 @@ def read(path: Path, upstream: str) -> list[HotKey]:
     A restarted upstream is fine: the names are asked for again, and what is gone is a nil.
     """
     try:
-        with path.open("rb") as stream:
-            if os.fstat(stream.fileno()).st_uid not in (os.geteuid(), 0):
+        # Whoever writes a pipe may never come.
+        with open(path, "rb", opener=_without_waiting) as stream:  # for the opener
+            found = os.fstat(stream.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise SnapshotError("it is not a file")
+            if found.st_uid not in (os.geteuid(), 0):
                 raise SnapshotError("it belongs to another user")
             content = stream.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
@@ -98,11 +104,14 @@ def read(path: Path, upstream: str) -> list[HotKey]:
     return [_hot_key(_json(line)) for line in lines[:NAMES_MAX]]
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def _replace(path: Path, content: bytes) -> None:
     # Of several processes with one file each writes its own, and the last one stands.
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".new", dir=path.parent)
+    new = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)

@@ -105,7 +105,17 @@ class WarmThread:
         self._warm_set = WarmSet(names, path, IN_PROCESS, lambda text: logger.warning("%s", text))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cachee-snapshot", daemon=True)
-        self._thread.start()
+
+    @classmethod
+    def start(cls, names: NamesHotKeys, path: str) -> WarmThread | None:
+        """Started; None, with a warning, where there are no threads (any more)."""
+        warm = cls(names, path)
+        try:
+            warm._thread.start()
+        except RuntimeError as error:
+            logger.warning("snapshot %s is not used: %s", path, error)
+            return None
+        return warm
 
     def _run(self) -> None:
         while not self._over.wait(self._warm_set.tick()):

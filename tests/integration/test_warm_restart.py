@@ -124,6 +124,23 @@ def test_names_of_another_user_or_database_are_not_read(
     assert b"pw" not in path.read_bytes()
 
 
+def test_a_process_that_asks_for_little_forgets_nothing(
+    server: Server, clients: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = clients.make("redis", server.port), clients.make("redis", server.port, db=1)
+    with installed(snapshot=str(path)):
+        warm(server, lambda: one.get("user/0"), "get")
+        warm(server, lambda: other.get("user/1"), "get")
+    assert len(path.read_bytes().splitlines()) == 3
+    monkeypatch.chdir(path.parent)
+    with installed(snapshot=path.name):
+        monkeypatch.chdir("/")
+        warm(server, lambda: one.get("another"), "get")
+    names = [json.loads(line)[1:] for line in path.read_bytes().splitlines()[1:]]
+    assert [1, ["GET", "user/1"]] in names, "nobody has opened its link"
+    assert [0, ["GET", "another"]] in names
+
+
 @pytest.mark.usefixtures("filled")
 def test_what_is_excluded_is_not_read(server: Server, clients: Any, path: Path) -> None:
     client = clients.make("redis", server.port)

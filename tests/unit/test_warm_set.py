@@ -60,7 +60,7 @@ def test_a_write_that_fails_leaves_the_file_and_nothing_else(path, monkeypatch):
 
 
 def test_what_an_earlier_write_left_is_no_obstacle(path):
-    path.with_name(f"hot.{os.getpid()}.new").write_text("half")
+    path.with_name("hot.1.new").write_text("half")
     snapshot.write(path, UPSTREAM, NAMES)
     assert snapshot.read(path, UPSTREAM) == NAMES
 
@@ -112,6 +112,22 @@ def test_a_foreign_or_damaged_file_is_not_used(path, spoil, says):
     spoil(path)
     with pytest.raises(SnapshotError, match=says):
         snapshot.read(path, UPSTREAM)
+
+
+def test_a_pipe_nobody_writes_to_is_not_waited_for(path):
+    os.mkfifo(path)
+    with pytest.raises(SnapshotError, match="not a file"):
+        snapshot.read(path, UPSTREAM)
+
+
+def test_where_no_thread_can_be_started_there_is_no_warm_set(path, monkeypatch, caplog):
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(warm.threading.Thread, "start", refuse)
+    proxy = NativeProxy(listen=[], upstream={}, settings={})
+    assert warm.WarmThread.start(proxy, str(path)) is None
+    assert f"snapshot {path} is not used: can't start new thread" in caplog.text
 
 
 def test_a_directory_is_not_used(tmp_path):

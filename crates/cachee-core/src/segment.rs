@@ -16,6 +16,8 @@ use crate::statistics::Stats;
 use crate::store::{Begin, Bypass, EntryRef, Inspected, InspectedState};
 use crate::weigh::Weigh;
 
+/// Entries of one key that are read again when it changes, at most.
+pub(crate) const HOT_ROWS_MAX: usize = 16;
 /// How long an entry whose value turned out not to fit is bypassed.
 const TOO_LARGE_MS: u64 = 10_000;
 
@@ -243,9 +245,11 @@ impl<V: Weigh> Segment<V> {
         dropped.entries
     }
 
-    pub(crate) fn begin_write(&mut self, dep: u64) {
+    /// `tells`: somebody reads again what had been hit.
+    pub(crate) fn begin_write(&mut self, dep: u64, tells: bool) {
         let hit = self.shard.rows(dep).filter(|row| row.hits >= REFETCH_HITS);
-        let hot: Vec<Hot> = hit.map(|row| Hot::new(row.key, row.hits)).collect();
+        let hit = hit.map(|row| Hot::new(row.key, row.hits));
+        let hot: Vec<Hot> = hit.take(if tells { HOT_ROWS_MAX } else { 0 }).collect();
         let writing = self.writes.entry(dep).or_default();
         writing.count += 1;
         writing.hot.extend(hot);

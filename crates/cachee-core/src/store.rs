@@ -27,14 +27,14 @@
 //! and a reader must take a reference count on the value either way), one lock for all (the
 //! socket reader would stall every thread), segments by entry hash (a push would visit all).
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::hash::KeyedHash;
 use crate::hottest::{Hot, Hottest};
 use crate::leases::LeaseId;
-use crate::segment::{Segment, weight_bytes};
+use crate::segment::{HOT_ROWS_MAX, Segment, weight_bytes};
 use crate::shard::SlotId;
 use crate::statistics::Stats;
 use crate::weigh::Weigh;
@@ -183,6 +183,8 @@ pub struct Store<V> {
     capacity_bytes: usize,
     /// Bytes of the capacity that others have.
     reserved_bytes: Mutex<usize>,
+    /// Somebody reads again what has to go for a write.
+    wants_written: AtomicBool,
 }
 
 impl<V> Store<V> {
@@ -214,7 +216,25 @@ impl<V: Weigh> Store<V> {
             sweep: Mutex::default(),
             capacity_bytes: config.capacity_bytes,
             reserved_bytes: Mutex::default(),
+            wants_written: AtomicBool::new(false),
         }
+    }
+
+    /// From now on `end_write` tells what had been hit.
+    pub fn tell_written(&self) {
+        self.wants_written.store(true, Ordering::Relaxed);
+    }
+
+    /// Little is left of what entries may have.
+    pub fn is_nearly_full(&self) -> bool {
+        let held = self.stats().weight_bytes as usize;
+        let limit = self.capacity_bytes - *self.reserved_bytes.lock();
+        held >= limit / 10 * 9
+    }
+
+    /// Entries of retired scopes are still being removed.
+    pub fn is_sweeping(&self) -> bool {
+        !self.sweep.lock().scopes.is_empty()
     }
 
     /// The keyed hash of a Redis key, which is also its dependency.
@@ -240,13 +260,15 @@ impl<V: Weigh> Store<V> {
         self.capacity_bytes
     }
 
-    /// The entries of one key and scope that were hit so often since they were stored: shape, the
+    /// Some entries of one key and scope that were hit so often since they were stored: shape, the
     /// other arguments, hits.
     pub fn hit_rows(&self, id: &EntryRef<'_>, least: u32) -> Vec<(u32, Box<[u8]>, u32)> {
         let segment = self.segments[self.segment_of(id.key_hash)].0.lock();
         let rows = segment.shard.rows(id.key_hash).filter(|row| row.hits >= least);
         let rows = rows.filter(|row| row.key.scope() == id.scope && row.key.key() == id.key);
-        rows.map(|row| (row.key.shape(), row.key.args().into(), row.hits)).collect()
+        rows.map(|row| (row.key.shape(), row.key.args().into(), row.hits))
+            .take(HOT_ROWS_MAX)
+            .collect()
     }
 
     /// The hash that keys are told apart by.
@@ -457,12 +479,14 @@ impl<V: Weigh> Store<V> {
     /// A write to these keys is about to leave: until `end_write` nothing of them is held.
     pub fn begin_write(&self, deps: &[u64]) {
         for &dep in deps {
-            self.within(self.segment_of(dep), |segment| segment.begin_write(dep));
+            let tells = self.wants_written.load(Ordering::Relaxed);
+            self.within(self.segment_of(dep), |segment| segment.begin_write(dep, tells));
         }
     }
 
     /// That write was answered, failed or timed out. Returns what had been hit before it and is gone
-    /// for it, once no other write of the key is under way: worth reading again.
+    /// for it, once no other write of the key is under way: worth reading again, where somebody does
+    /// (`tell_written`).
     pub fn end_write(&self, deps: &[u64]) -> Vec<Hot> {
         let mut hot = Vec::new();
         for &dep in deps {

@@ -164,7 +164,11 @@ fn rule_of_words(words: Words) -> Option<Learned> {
         shapes: [shape_named(&from)?, shape_named(&to)?],
         templates: [source, target],
         bindings: words.collect(),
-        precision: std::str::from_utf8(&precision).ok()?.parse().ok()?,
+        precision: std::str::from_utf8(&precision)
+            .ok()?
+            .parse()
+            .ok()
+            .filter(|part| (0.0..=1.0).contains(part))?,
     })
 }
 
@@ -205,6 +209,7 @@ mod tests {
     fn what_means_nothing_is_none() {
         for said in [&["SET", "k", "v"][..], &["GET"], &["RULE", "GET"], &["NOTHING", "k"], &[]]
             .into_iter()
+            .chain([&["RULE", "GET", "s:\0h\0e", "GET", "u:\0h\0e", "nan", "h0"][..]])
             .chain([&["THEN"][..], &["THEN", "x", "GET", "k"], &["THEN", "9", "GET", "k"]])
         {
             assert_eq!(Remembered::from_words(words(said), 0), None, "{said:?}");

@@ -401,7 +401,10 @@ impl Engine {
             return Vec::new();
         }
         let (links, decodings) = (core.identified_links(), locked(&core.decodings).clone());
-        let hot_keys = py.detach(|| remembered::hot_keys(&core.store, &links, &decodings, count));
+        let hot_keys = py.detach(|| {
+            let waiting = locked(&core.remembered).clone();
+            remembered::hot_keys(&core.store, &links, &decodings, &waiting, count)
+        });
         hot_keys.into_iter().map(|hot| remembered::to_python(py, hot)).collect()
     }
 

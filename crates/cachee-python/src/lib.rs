@@ -49,7 +49,6 @@ mod _core {
     #[pymodule_export]
     use crate::engine::Engine;
     #[pymodule_export]
-    #[pymodule_export]
     use crate::link::Link;
     #[pymodule_export]
     use crate::load::{generate_load, relay_bytes};

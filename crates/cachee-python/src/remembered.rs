@@ -66,22 +66,26 @@ fn decoding_of(text: &str) -> Option<Decoding> {
     Some(Decoding { text, resp2 })
 }
 
-/// What is worth knowing of these links, at most `count`. `decodings` are those of the upper halves
+/// What is worth knowing of these links, and of those not open yet, at most `count`. `decodings` are those of the upper halves
 /// of shapes, by number.
 pub fn hot_keys(
     store: &Store<Value>,
     links: &[(Arc<Identity>, Arc<Link<Value>>)],
     decodings: &[Decoding],
+    waiting: &Waiting,
     count: usize,
 ) -> Vec<HotKey> {
     let of_links: Vec<&Link<Value>> = links.iter().map(|(_, link)| &**link).collect();
     let known = remembered(store, &of_links, count).into_iter();
-    let named = known.filter_map(|(place, each)| {
+    let known = known.map(|(place, each)| (owner_of(&links[place].0), each));
+    let later = waiting
+        .iter()
+        .flat_map(|(owner, names)| names.iter().map(|each| (owner.clone(), each.clone())));
+    let named = known.chain(later).filter_map(|((owner, db), each)| {
         let decoding = decodings.get((each.decoding()? >> DECODING_SHIFT) as usize)?;
-        let (owner, db) = owner_of(&links[place].0);
         Some((format!("{} {owner}", text_of(decoding)?), db, each.words()?))
     });
-    named.collect()
+    named.take(count).collect()
 }
 
 /// Sorts the names of an earlier process by the links they are for; what means nothing here, or may

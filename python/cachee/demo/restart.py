@@ -57,7 +57,7 @@ def _count(pid: int, counts: list[_Count], over: threading.Event) -> None:
         try:
             told = cast("dict[str, int]", _stats_socket.ask(pid))
         except ProcessNotFoundError:
-            return
+            continue
         counts.append(_Count(time.monotonic(), told["hits"], told["reads"]))
 
 

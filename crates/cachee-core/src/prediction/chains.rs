@@ -33,7 +33,7 @@ pub(super) const SLOT_BYTES: usize = size_of::<u64>() + size_of::<u32>() + size_
 /// Fewer know nothing.
 const SLOTS_MIN: usize = 64;
 /// What is built anew in one go when it grows.
-const SLOTS_MAX: usize = 1 << 20;
+const SLOTS_MAX: usize = 1 << 19;
 /// Bits of a hash that find a key, and that a link is.
 const TAG_BITS: u32 = 28;
 const NOWHERE: u32 = (1 << TAG_BITS) - 1;
@@ -245,6 +245,8 @@ impl Chains {
         }
         if let Some(from) = self.find(before, 0) {
             self.set_link(from, tag(code));
+            // It has come true before, so it is worth keeping once more.
+            self.marks[from] = self.marks[from] / AGE * AGE + TAKEN + 1;
         }
     }
 
@@ -397,6 +399,7 @@ mod tests {
             other.learn(pair);
         }
         assert!((1..4).all(|code| after(&other, code, code - 1) == Some(code + 1)));
+        assert_eq!(other.pairs(9).len(), 3, "and once more");
     }
 
     #[test]

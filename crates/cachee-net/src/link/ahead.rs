@@ -12,7 +12,7 @@
 
 use cachee_core::{
     Access, Ahead, EntryRef, Fields, Foresight, ForesightConfig, ForesightStats, Hot, Learned,
-    Origin, REFETCH_HITS, RuleView, Store, Weigh,
+    Origin, REFETCH_HITS, RuleView, Store, Token, Weigh,
 };
 
 use super::flight::Flight;
@@ -46,6 +46,9 @@ pub(super) fn foresight_for<V: Weigh>(
     let rules_bytes = (total_bytes / RULES_PART).min(RULES_BYTES_MAX);
     if !store.reserve(rules_bytes) {
         return None;
+    }
+    if reads_an_event > 0.0 {
+        store.tell_written();
     }
     let config = ForesightConfig { total_bytes, rules_bytes, reads_an_event };
     Some((Box::new(Foresight::new(config, store.hash().clone())), rules_bytes))
@@ -194,7 +197,7 @@ impl State {
         };
         let (shape, key_hash) = (*shape, *key_hash);
         let request = Request { shape, key, key_hash, args, command: &command, flow: None };
-        let Some(flight) = self.read_ahead(context, &request, now_ms) else { return false };
+        let Some((_, flight)) = self.read_ahead(context, &request, now_ms) else { return false };
         flight.target = *target;
         flight.shown = Some(Shown::new(&request, Origin::Ahead(*hops)));
         true
@@ -213,7 +216,7 @@ impl State {
         context: &Context<'_, V>,
         request: &Request<'_>,
         now_ms: u64,
-    ) -> Option<&mut Flight> {
+    ) -> Option<(Token, &mut Flight)> {
         if self.is_busy(context.config)
             || self.may_submit(context.config, request.key, now_ms).is_err()
         {
@@ -222,7 +225,7 @@ impl State {
         let token = context.store.begin_ahead(&request.id(self.scope), now_ms)?;
         let flight = self.launch(context, request, token, None, now_ms);
         flight.is_ahead = true;
-        Some(flight)
+        Some((token, flight))
     }
 
     /// Somebody asks for what is on its way ahead, in this flow.
@@ -230,7 +233,7 @@ impl State {
         &mut self,
         context: &Context<'_, V>,
         request: &Request<'_>,
-        token: cachee_core::Token,
+        token: Token,
         now_ms: u64,
     ) {
         let wants = self.told(context, request, Access::Late, now_ms);
@@ -295,12 +298,13 @@ impl<V: LinkValue> Link<V> {
     /// A write of ours is over that these had to go for (`Store::end_write`): they are read again,
     /// as after a change by others. Of other links' entries nothing happens.
     pub fn written(&self, hot: &[Hot]) {
-        if self.is_abandoned() || self.config.ahead.is_none() {
+        let scope = self.gate.scope();
+        if self.is_abandoned() || !hot.iter().any(|each| each.scope == scope) {
             return;
         }
-        let mut state = self.state.lock();
-        state.written(&self.context(), hot);
-        self.write_out(state);
+        self.state.lock().written(&self.context(), hot);
+        // It sends; whoever has written has other things to do.
+        self.wake_thread();
     }
 
     /// The rules of most use, at most `count`.

@@ -234,8 +234,7 @@ impl State {
         {
             renewals.came_back();
         }
-        if flight.is_warm {
-            self.warm.came_back();
+        if self.warm.came_back(token) {
             self.statistics.warmed += u64::from(flight.reply.is_some());
         }
         match flight.reply {

@@ -76,8 +76,6 @@ pub(super) struct Flight {
     pub(super) target: Option<Target>,
     /// Its entry is served meanwhile.
     pub(super) is_renewal: bool,
-    /// It was hot before.
-    pub(super) is_warm: bool,
     /// The reply is to be shown to the rules.
     pub(super) shown: Option<Box<Shown>>,
     /// Answers still to come.

@@ -280,7 +280,6 @@ impl State {
             deadline_ms: now_ms + life_ms.min(config.max_age_ms),
             is_ahead: false,
             is_renewal: false,
-            is_warm: false,
             target: None,
             shown: None,
             answers_left: 1,

@@ -182,6 +182,10 @@ impl<V: LinkValue> Link<V> {
     /// due until somebody reads.
     #[allow(clippy::option_option)] // the second is the poller's own type for "no time limit"
     fn tick(&self, connection: &Connection, looked: &mut Looked) -> Option<Option<Duration>> {
+        // What a lost connection leaves behind is looked at before it is swept.
+        if self.state.lock().generation != connection.generation {
+            return None;
+        }
         let sweeps = self.store.sweep_step(clock::now_ms());
         let mut completions = Completions::new();
         let mut state = self.state.lock();

@@ -9,9 +9,10 @@
 //! The cost is bounded four ways: so many a second, so many on their way, nothing while the link
 //! has other work, and nothing once the L1 is nearly full, where they would displace each other.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use cachee_core::{Hot, Store};
+use cachee_core::{Hot, Token};
+use foldhash::fast::FixedState;
 
 use super::state::{Context, State};
 use super::{Link, LinkValue, Request};
@@ -24,6 +25,8 @@ const BURST: u64 = 64;
 const UNDER_WAY_MAX: usize = 64;
 /// Names that wait, at most; longer ones are not worth keeping.
 pub(crate) const NAMES_MAX: usize = 10_000;
+/// What those that wait may have altogether.
+const BYTES_MAX: usize = 4 << 20;
 /// Bytes of a name with its arguments.
 pub(crate) const NAME_BYTES_MAX: usize = 16 << 10;
 /// Hits before everything was dropped that make an entry worth reading again.
@@ -35,9 +38,12 @@ pub(super) const INTERVAL_MS: u64 = 6;
 #[derive(Default)]
 pub(super) struct Warm {
     names: VecDeque<Hot>,
+    /// Of the names that wait.
+    bytes: usize,
+    /// On their way.
+    under_way: HashMap<Token, Hot, FixedState>,
     allowance: u64,
     counted_ms: u64,
-    under_way: usize,
 }
 
 impl Warm {
@@ -45,18 +51,34 @@ impl Warm {
         !self.names.is_empty()
     }
 
-    /// The connection is gone, and what was on its way with it.
+    /// The connection is gone, and what was on its way with it: that waits again.
     pub(super) fn lost(&mut self) {
-        self.under_way = 0;
+        for (_, hot) in std::mem::take(&mut self.under_way) {
+            self.bytes += bytes_of(&hot);
+            self.names.push_front(hot);
+        }
     }
 
-    pub(super) fn came_back(&mut self) {
-        self.under_way = self.under_way.saturating_sub(1);
+    /// A read has ended; true when it was one of these.
+    pub(super) fn came_back(&mut self, token: Token) -> bool {
+        self.under_way.remove(&token).is_some()
     }
 
     fn add(&mut self, names: impl IntoIterator<Item = Hot>) {
-        let room = NAMES_MAX.saturating_sub(self.names.len());
-        self.names.extend(names.into_iter().take(room));
+        for hot in names {
+            let bytes = bytes_of(&hot);
+            if self.names.len() >= NAMES_MAX || self.bytes + bytes > BYTES_MAX {
+                return;
+            }
+            self.bytes += bytes;
+            self.names.push_back(hot);
+        }
+    }
+
+    fn next(&mut self) -> Option<Hot> {
+        let hot = self.names.pop_front()?;
+        self.bytes -= bytes_of(&hot);
+        Some(hot)
     }
 
     /// How many may be sent now.
@@ -64,14 +86,12 @@ impl Warm {
         let passed_ms = now_ms.saturating_sub(self.counted_ms);
         self.counted_ms = now_ms;
         self.allowance = self.allowance.saturating_add(passed_ms * READS_A_MS).min(BURST);
-        (self.allowance as usize).min(UNDER_WAY_MAX.saturating_sub(self.under_way))
+        (self.allowance as usize).min(UNDER_WAY_MAX.saturating_sub(self.under_way.len()))
     }
 }
 
-/// Room is wanted for what is asked.
-fn is_nearly_full<V: LinkValue>(store: &Store<V>) -> bool {
-    let stats = store.stats();
-    stats.weight_bytes >= stats.capacity_bytes / 10 * 9
+fn bytes_of(hot: &Hot) -> usize {
+    size_of::<Hot>() + hot.key.len() + hot.args.len()
 }
 
 impl State {
@@ -81,14 +101,18 @@ impl State {
             return;
         }
         let allowed = self.warm.allowed(now_ms);
-        if allowed > 0 && is_nearly_full(context.store) {
-            self.warm.names.clear();
+        if allowed > 0 && context.store.is_nearly_full() {
+            // What was dropped with the last connection still counts until it is swept.
+            if !context.store.is_sweeping() {
+                (self.warm.names, self.warm.bytes) = (VecDeque::new(), 0);
+            }
+            return;
         }
         for _ in 0..allowed {
             if self.is_busy(context.config) {
                 return;
             }
-            let Some(hot) = self.warm.names.pop_front() else { return };
+            let Some(hot) = self.warm.next() else { return };
             self.warm.allowance -= 1;
             let Some(command) = decode_words(hot.shape, &hot.key, &hot.args) else { continue };
             let request = Request {
@@ -99,11 +123,10 @@ impl State {
                 command: &command,
                 flow: None,
             };
-            if let Some(flight) = self.read_ahead(context, &request, now_ms) {
+            if let Some((token, flight)) = self.read_ahead(context, &request, now_ms) {
                 // Somebody has asked for it, in an earlier life: any hit finds it.
                 flight.is_ahead = false;
-                flight.is_warm = true;
-                self.warm.under_way += 1;
+                self.warm.under_way.insert(token, hot);
             }
         }
     }
@@ -123,15 +146,16 @@ impl<V: LinkValue> Link<V> {
         self.wake_thread();
     }
 
-    /// Names that still wait to be read.
+    /// Names that still wait to be read, or are on their way.
     pub fn waiting_names(&self) -> Vec<Hot> {
         if self.is_abandoned() {
             return Vec::new();
         }
-        self.state.lock().warm.names.iter().cloned().collect()
+        let state = self.state.lock();
+        state.warm.under_way.values().chain(&state.warm.names).cloned().collect()
     }
 
-    /// After everything was dropped at once: what was hit of it is read again, as far as it has not
+    /// After everything was dropped at once, where anything is read ahead: what was hit of it is read again, as far as it has not
     /// been swept yet. On the link's thread, which alone has the time to look at all entries.
     pub(super) fn recall(&self) {
         let Some(dropped) = self.state.lock().dropped_scope.take() else { return };

@@ -98,9 +98,15 @@ class Queue:
             self.view.end_write(ticket, self.effects)
 
     def settle(self) -> None:
-        """After the replies: nothing older than a read that was just sent may be served."""
+        """After the replies: nothing older than a read that was just sent may be served.
+
+        In mode observe the reads that might have been answered are scored instead.
+        """
+        scored = set(self.leading) if self.view.observe else set()
         for index in self.reads:
-            if index not in self.answers:
+            if index in scored:
+                self.view.score(self.stack[index][0])
+            elif index not in self.answers:
                 self.view.invalidate(self.stack[index][0])
 
 

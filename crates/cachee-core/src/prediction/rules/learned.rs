@@ -11,6 +11,8 @@ use super::table::Ref;
 use super::templates::Part;
 use super::trials::Precision;
 
+/// A rule of an earlier process is believed, but one bad sample is enough to doubt it.
+const TAKEN_OVER_MOST: f32 = 0.6;
 const ESCAPE: u8 = 0;
 const HOLE: u8 = b'h';
 const END: u8 = b'e';
@@ -134,7 +136,8 @@ impl Rules {
             self.names.entry(label_of(field)).or_insert_with(|| name.into());
         }
         let rule = self.begin_rule(source, target, bindings)?;
-        self.rules.get_mut(rule)?.precision = Precision::known(learned.precision.clamp(0.0, 1.0));
+        self.rules.get_mut(rule)?.precision =
+            Precision::known(learned.precision.clamp(0.0, TAKEN_OVER_MOST));
         Some(())
     }
 }
