@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+KIT    := target/conformance-env
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS   ?=
 export CARGO_TERM_QUIET ?= true
@@ -12,7 +13,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(shell find crates py
              -not -name '*.pyc' -not -name '*.so' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help install build format lint test bench bench-prediction demo fuzz clean all
+.PHONY: help install build format lint test conformance bench bench-prediction demo fuzz clean all
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +64,17 @@ test: $(VENV)/.install ## All tests: Rust, the model checker, Python on real ser
 	cargo test --workspace --exclude cachee-python
 	RUSTFLAGS="--cfg loom" cargo test --package cachee-core --lib --release --target-dir target/loom loom
 	$(BIN)/python -m pytest $(ARGS)
+
+# Peers are no dependencies of cachee, so they have an environment of their own.
+$(KIT)/.made: $(VENV)/.built
+	$(PYTHON) -m venv $(KIT)
+	$(KIT)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(KIT)/bin/python -m pip install --quiet --disable-pip-version-check --group conformance \
+	  --force-reinstall target/wheels/cachee-*.whl
+	@touch $@
+
+conformance: $(KIT)/.made ## The conformance kit for cachee and its peers (ARGS="--client NAME")
+	$(KIT)/bin/python -m tests.conformance.keep $(ARGS)
 
 bench: $(VENV)/.built ## Benchmarks beside their peers (ARGS="--quick" or names)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -8,48 +8,22 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-_ELEMENTS_PER_ITEM = {b"*"[0]: 1, b"~"[0]: 1, b">"[0]: 1, b"%"[0]: 2, b"|"[0]: 2}
-_LINES = frozenset(b"+-:_,#(")
-_BULKS = frozenset(b"$=!")
+from cachee.conformance.frames import command_of, frame_end, is_push
+
+__all__ = [
+    "ServerError",
+    "Wire",
+    "command_of",
+    "decode",
+    "encode",
+    "frame_end",
+    "is_push",
+    "refusal",
+]
 
 
 class ServerError(Exception):
     """An error reply of the server."""
-
-
-def frame_end(buffer: bytes | bytearray, start: int = 0) -> int | None:
-    """Index behind the frame that begins at `start`, None while it is incomplete.
-
-    Bytes that are no RESP at all count as one frame of everything there is.
-    """
-    pending = 1
-    position = start
-    while pending:
-        line = buffer.find(b"\r\n", position)
-        if line < 0:
-            known = position < len(buffer) and _is_type(buffer[position])
-            return None if known or position >= len(buffer) else len(buffer)
-        kind = buffer[position]
-        if kind in _BULKS:
-            size = int(buffer[position + 1 : line])
-            position = line + 2 if size < 0 else line + 2 + size + 2
-            if position > len(buffer):
-                return None
-            pending -= 1
-        elif kind in _ELEMENTS_PER_ITEM:
-            pending += max(int(buffer[position + 1 : line]), 0) * _ELEMENTS_PER_ITEM[kind]
-            position = line + 2
-            pending -= kind != ord("|")
-        elif kind in _LINES:
-            position = line + 2
-            pending -= 1
-        else:
-            return len(buffer)
-    return position
-
-
-def _is_type(byte: int) -> bool:
-    return byte in _BULKS or byte in _LINES or byte in _ELEMENTS_PER_ITEM
 
 
 def refusal(call: Callable[..., object], *args: object) -> str:
@@ -61,11 +35,6 @@ def refusal(call: Callable[..., object], *args: object) -> str:
     raise AssertionError(f"{args} was answered with {reply!r}")
 
 
-def is_push(frame: bytes) -> bool:
-    """Whether a frame of the server is an out-of-band push."""
-    return frame[:1] == b">"
-
-
 def encode(*args: object) -> bytes:
     """A command as the array of bulks a client sends."""
     parts = [b"*%d\r\n" % len(args)]
@@ -73,17 +42,6 @@ def encode(*args: object) -> bytes:
         raw = arg if isinstance(arg, bytes) else str(arg).encode()
         parts.append(b"$%d\r\n%s\r\n" % (len(raw), raw))
     return b"".join(parts)
-
-
-def command_of(frame: bytes) -> list[bytes]:
-    """The arguments of a command frame, an empty list when it is none."""
-    if frame[:1] != b"*":
-        return []
-    try:
-        value, _ = decode(frame)
-    except (ValueError, IndexError):
-        return []
-    return [part for part in value if isinstance(part, bytes)] if isinstance(value, list) else []
 
 
 def decode(frame: bytes, start: int = 0) -> tuple[object, int]:

@@ -2,9 +2,12 @@
 
 import pytest
 
+import cachee
+
 from tests.harness.clients import exceptions_of
 from tests.harness.drop_in import Spy, installed, warm
 from tests.harness.servers import Server
+from tests.harness.waiting import until
 from tests.integration.reads import DATASET, shown
 
 
@@ -134,3 +137,18 @@ def test_a_pipeline_of_reads_is_one_round_trip(server: Server, cached) -> None:
         pipe.get(f"k{at}")
     assert pipe.execute() == [b"%d" % at for at in range(1000)]
     assert spy.asked == 0
+
+
+def test_observe_scores_what_a_pipeline_reads(server: Server, clients, flavour: str) -> None:
+    client = clients.make(flavour, server.port)
+    client.mset({"one": "1", "two": "2"})
+    with installed(mode="observe"):
+
+        def read() -> list[object]:
+            return client.pipeline(transaction=False).get("one").get("two").execute()
+
+        until(lambda: read() and cachee.stats().hits > 0, "what would have been a hit")
+        before, spy = cachee.stats().hits, Spy(server, "get")
+        assert read() == [b"1", b"2"]
+        assert spy.asked == 2, "the server answers all the same"
+        assert cachee.stats().hits == before + 2

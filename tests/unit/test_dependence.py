@@ -174,8 +174,8 @@ def test_only_the_edges_import_the_command_line_and_the_demo() -> None:
         f"{name} imports {imported}"
         for name, tree in _modules()
         for imported in _imports(tree)
-        if re.match(r"cachee\.(cli|demo|bench)\b", imported)
-        and not name.startswith(("cli/", "demo/", "bench/", "__main__"))
+        if re.match(r"cachee\.(cli|demo|bench|conformance)\b", imported)
+        and not name.startswith(("cli/", "demo/", "bench/", "conformance/", "__main__"))
     ]
     assert found == []
 
@@ -225,10 +225,13 @@ def _with_paths(program: str) -> str:
     return f"import sys; sys.path[:0] = {sys.path!r}\n{program}"
 
 
+EDGES = ("cachee.cli", "cachee.demo", "cachee.bench", "cachee.conformance")
+
+
 def _public_modules() -> Iterator[ModuleType]:
     yield cachee
     for info in pkgutil.walk_packages(cachee.__path__, "cachee."):
-        if "._" in info.name or info.name.startswith(("cachee.cli", "cachee.demo", "cachee.bench")):
+        if "._" in info.name or info.name.startswith(EDGES):
             continue
         if info.name == "cachee.auto":  # importing it installs
             continue
