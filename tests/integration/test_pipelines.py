@@ -3,7 +3,6 @@
 import pytest
 
 import cachee
-
 from tests.harness.clients import exceptions_of
 from tests.harness.drop_in import Spy, installed, warm
 from tests.harness.servers import Server
