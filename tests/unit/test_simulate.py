@@ -175,3 +175,16 @@ def test_wrong_flags(
 ) -> None:
     assert main(["simulate", str(walk), flag, value]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_json_goes_to_a_file_beside_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace, out = tmp_path / "trace.csv", tmp_path / "out.json"
+    trace.write_text("key\n" + "".join(f"k{number % 40}\n" for number in range(400)))
+    assert main(["simulate", str(trace), "--sizes", "10%", "--json", str(out)]) == 0
+    assert "400 requests of 40 keys" in capsys.readouterr().out
+    assert json.loads(out.read_text())["requests"] == 400
+    absent = tmp_path / "absent" / "out.json"
+    assert main(["simulate", str(trace), "--sizes", "10%", "--json", str(absent)]) == 2
+    assert f"{absent}: No such file" in capsys.readouterr().err

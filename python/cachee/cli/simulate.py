@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ L1 learns as well, need the values.
 examples:
   cachee simulate trace.csv                                   six sizes, values of 1 KB
   cachee simulate trace.csv --sizes 1%,10%,64mb --value-bytes 256
-  cachee simulate trace.u64.zst --rtt 1 --prediction off --json
+  cachee simulate trace.u64.zst --rtt 1 --prediction off --json out.json
   cachee simulate trace.u64.zst --clients 64 --plot curve.svg
   cachee simulate huge.u64.zst --sample 16                    one key in sixteen
   cachee simulate trace-1in16-4242.u64 --sizes 64mb           recorded with record_sample = 16
@@ -42,6 +43,7 @@ exit codes: 0 done, 2 wrong usage or no trace
 """
 
 SIZES = "1%,2%,5%,10%,25%,50%"
+STDOUT = "-"
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 
@@ -95,7 +97,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prediction", choices=("on", "off"), default="on", help="(on)")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the curves as SVG")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const=STDOUT,
+        metavar="FILE",
+        help="write JSON to FILE; without one print it instead of the table",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -126,24 +134,32 @@ def run(arguments: argparse.Namespace) -> int:
     floor = 1 - trace.keys / len(trace)
     if arguments.plot is not None:
         _plot(arguments.plot, floor, rows)
-    if arguments.json:
-        print_json(
-            {
-                "trace": str(arguments.trace),
-                "requests": len(trace),
-                "keys": trace.keys,
-                "infinite_cache": floor,
-                "value_bytes": arguments.value_bytes,
-                "rtt_ms": arguments.rtt,
-                "think_ms": arguments.think,
-                "clients": arguments.clients,
-                "sample": one_in,
-                "rows": [asdict(row) for row in rows],
-            }
-        )
-    else:
-        _print(trace, floor, one_in, rows)
+    told = {
+        "trace": str(arguments.trace),
+        "requests": len(trace),
+        "keys": trace.keys,
+        "infinite_cache": floor,
+        "value_bytes": arguments.value_bytes,
+        "rtt_ms": arguments.rtt,
+        "think_ms": arguments.think,
+        "clients": arguments.clients,
+        "sample": one_in,
+        "rows": [asdict(row) for row in rows],
+    }
+    if arguments.json == STDOUT:
+        print_json(told)
+        return 0
+    if arguments.json is not None:
+        _write(Path(arguments.json), json.dumps(told) + "\n")
+    _print(trace, floor, one_in, rows)
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CacheeError(f"{path}: {error.strerror or error}") from None
 
 
 def _capacities(sizes: list[str], keys: int, value_bytes: int) -> list[int]:
@@ -232,10 +248,7 @@ def _plot(path: Path, floor: float, rows: list[Row]) -> None:
     }
     if rows[0].predicted is not None:
         curves["predicting"] = [(row.predicted or 0) + (row.joined or 0) for row in rows]
-    try:
-        path.write_text(svg([row.size for row in rows], curves), encoding="utf-8")
-    except OSError as error:
-        raise CacheeError(f"{path}: {error.strerror or error}") from None
+    _write(path, svg([row.size for row in rows], curves))
 
 
 def _rate(part: float) -> str:
