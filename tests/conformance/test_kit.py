@@ -31,7 +31,7 @@ MISTAKES = {
     "NeverInvalidates": ("hits.foreign-write", "stream.write-behind-the-reply"),
     "IgnoresTheFlush": ("flush.flushall", "flush.flushdb"),
     "StoresAfterTheReader": ("stream.write-behind-the-reply",),
-    "KeepsWhatWasLost": ("lost.cut", "lost.killed-by-the-server", "lost.write-while-away"),
+    "KeepsWhatWasLost": ("lost.cut", "lost.killed-by-the-server"),
     "TrustsSilence": ("lost.silent",),
     "IgnoresExpiry": ("expiry.key-that-ends",),
     "WaitsToBeTold": ("own.set",),
