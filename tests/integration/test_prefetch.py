@@ -259,14 +259,18 @@ def test_clients_that_share_one_connection_are_served_too(server: Server, served
 
 
 def test_the_proxy_reads_again_what_its_clients_write(server: Server, served: Any) -> None:
+    def issued() -> int:
+        return int(served.stats()["prefetch"].get("refetch_issued", 0))
+
     with redis.Redis(port=served.port) as client, redis.Redis(port=served.port) as other:
         client.set("hot", "0")
         until(lambda: client.get("hot") and served.stats()["hits"] > 0, "a hit")
-        for number in range(1, 21):
+        for number in range(1, 11):
             for _ in range(10):
                 other.get("hot")
+            before = issued()
             client.set("hot", number)
+            until(lambda before=before: issued() > before, "it is asked for")
             assert other.get("hot") == b"%d" % number
         prefetch = served.stats()["prefetch"]
-        assert prefetch["refetch_issued"] >= 20
-        assert prefetch["refetch_used"] + prefetch["refetch_late"] >= 20
+        assert prefetch["refetch_used"] + prefetch["refetch_late"] >= 10
