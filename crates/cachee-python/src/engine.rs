@@ -400,9 +400,10 @@ impl Engine {
         if !core.is_usable() {
             return Vec::new();
         }
-        let (links, decodings) = (core.identified_links(), locked(&core.decodings).clone());
         let hot_keys = py.detach(|| {
+            // In this order: what a link takes over meanwhile is told twice rather than not at all.
             let waiting = locked(&core.remembered).clone();
+            let (links, decodings) = (core.identified_links(), locked(&core.decodings).clone());
             remembered::hot_keys(&core.store, &links, &decodings, &waiting, count)
         });
         hot_keys.into_iter().map(|hot| remembered::to_python(py, hot)).collect()
@@ -416,6 +417,7 @@ impl Engine {
         let admission = admission.get().0.clone();
         py.detach(|| {
             let number_of = |decoding: &Decoding| core.decoding_number(decoding).ok();
+            // A link opened before this is found below, one opened after it looks here itself.
             *locked(&core.remembered) = remembered::waiting(names, &admission, number_of);
             for (identity, link) in core.identified_links() {
                 core.hand_over(&identity, &link);

@@ -66,8 +66,8 @@ fn decoding_of(text: &str) -> Option<Decoding> {
     Some(Decoding { text, resp2 })
 }
 
-/// What is worth knowing of these links, and of those not open yet, at most `count`. `decodings` are those of the upper halves
-/// of shapes, by number.
+/// What is worth knowing of these links, and of those not open yet, at most `count`. `decodings` are
+/// those of the upper halves of shapes, by number.
 pub fn hot_keys(
     store: &Store<Value>,
     links: &[(Arc<Identity>, Arc<Link<Value>>)],

@@ -1,10 +1,11 @@
 //! What was hot and is not here any more, read again by its name.
 //!
-//! The problem: a process that has just started, a connection that was lost, a server that said
-//! "everything may have changed" leave an empty L1, and every first read waits for the server just
-//! when all of them come. The idea: names outlive values. Those of a file (`read_again`) and those
-//! of the entries that were hit before everything was dropped (`recall`) wait in a queue, hottest
-//! first, and are read ahead of whoever asks: the same lease, pushes, deadline and user as any read.
+//! The problem: a process that has just started, or a connection that was lost, leaves an empty L1,
+//! and every first read waits for the server just when all of them come. The idea: names outlive
+//! values. Those of a file (`read_again`) and those of the entries that were hit before the
+//! connection was lost (`recall`) wait in a queue, hottest first, and are read ahead of whoever
+//! asks: the same lease, pushes, deadline and user as any read, so nothing about it is new to the
+//! races argued in `state`.
 //!
 //! The cost is bounded four ways: so many a second, so many on their way, nothing while the link
 //! has other work, and nothing once the L1 is nearly full, where they would displace each other.
@@ -15,7 +16,7 @@ use cachee_core::{Hot, Token};
 use foldhash::fast::FixedState;
 
 use super::state::{Context, State};
-use super::{Link, LinkValue, Request};
+use super::{BypassReason, Link, LinkValue, Request};
 use crate::cacheable::decode_words;
 
 /// Reads a millisecond, and how many of what was not needed are saved up.
@@ -109,7 +110,12 @@ impl State {
             return;
         }
         for _ in 0..allowed {
-            if self.is_busy(context.config) {
+            let Some(next) = self.warm.names.front() else { return };
+            // A link that cannot ask now can later; only what it never may is passed over.
+            let refused = self.may_submit(context.config, &next.key, now_ms).err();
+            if self.is_busy(context.config)
+                || refused.is_some_and(|reason| reason != BypassReason::NotTracked)
+            {
                 return;
             }
             let Some(hot) = self.warm.next() else { return };
@@ -155,8 +161,9 @@ impl<V: LinkValue> Link<V> {
         state.warm.under_way.values().chain(&state.warm.names).cloned().collect()
     }
 
-    /// After everything was dropped at once, where anything is read ahead: what was hit of it is read again, as far as it has not
-    /// been swept yet. On the link's thread, which alone has the time to look at all entries.
+    /// After a connection was lost, where anything is read ahead: what was hit of its entries is
+    /// read again, as far as it has not been swept yet. On the link's thread, which alone has the
+    /// time to look at all entries.
     pub(super) fn recall(&self) {
         let Some(dropped) = self.state.lock().dropped_scope.take() else { return };
         let ahead = self.config.ahead.as_ref().filter(|ahead| ahead.reads_a_miss > 0.0);

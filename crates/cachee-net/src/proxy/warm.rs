@@ -45,11 +45,12 @@ pub(crate) fn owner_of(identity: &Identity) -> (String, u32) {
 
 /// What was learned, the names most hit, then those that still wait to be read, at most `count`.
 pub(crate) fn hot_keys(shared: &Shared, count: usize) -> Vec<HotKey> {
+    // In this order: what a link takes over meanwhile is told twice rather than not at all.
+    let waiting = shared.remembered.lock().clone();
     let feeds = shared.links();
     let links: Vec<&Link<_>> = feeds.iter().map(|(_, feed)| &*feed.link).collect();
     let of_links = remembered(&shared.store, &links, count);
     let of_links = of_links.into_iter().map(|(place, each)| (owner_of(&feeds[place].0), each));
-    let waiting = shared.remembered.lock();
     let later = waiting
         .iter()
         .flat_map(|(owner, names)| names.iter().map(|each| (owner.clone(), each.clone())));
@@ -75,6 +76,7 @@ pub(crate) fn warm(shared: &Shared, hot_keys: Vec<HotKey>) {
     }
     let owners: Vec<(String, u32)> = waiting.keys().cloned().collect();
     drop(waiting);
+    // A link opened before this is found here, one opened after it looks for itself.
     for (identity, feed) in shared.links() {
         shared.hand_over(&identity, &feed);
     }
