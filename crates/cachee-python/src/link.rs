@@ -31,7 +31,8 @@ impl Link {
     }
 }
 
-fn status_words(status: LinkStatus) -> (&'static str, String) {
+/// One word, and a text that says why.
+pub fn status_words(status: LinkStatus) -> (&'static str, String) {
     match status {
         LinkStatus::Connecting => ("connecting", String::new()),
         LinkStatus::Ready { server, version, .. } => ("ready", format!("{server} {version}")),

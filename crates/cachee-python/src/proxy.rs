@@ -1,5 +1,6 @@
 //! The proxy: addresses and settings from Python, everything else in Rust threads of its own.
 
+use crate::link::status_words;
 use crate::remembered::{self, PyHotKey, to_python};
 use crate::{ahead, recording};
 use cachee_net::admission::Admission;
@@ -7,7 +8,7 @@ use cachee_net::proxy::config::{
     Limits, ListenAddress, ListenTls, Login, Mode, ProxyConfig, Topology,
 };
 use cachee_net::proxy::{HotKey, LinkReport, Proxy as Running};
-use cachee_net::{Endpoint, LinkConfig, LinkStatus, NetError, TlsConfig, Tracking, Verify};
+use cachee_net::{Endpoint, LinkConfig, NetError, TlsConfig, Tracking, Verify};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -145,13 +146,7 @@ fn link_dict(py: Python<'_>, link: LinkReport) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("user", link.user)?;
     dict.set_item("db", link.db)?;
-    let (state, reason) = match link.status {
-        LinkStatus::Connecting => ("connecting", String::new()),
-        LinkStatus::Ready { server, version, .. } => ("ready", format!("{server} {version}")),
-        LinkStatus::Down { reason } => ("down", reason),
-        LinkStatus::Unsupported { reason } => ("unsupported", reason),
-        LinkStatus::Closed => ("closed", String::new()),
-    };
+    let (state, reason) = status_words(link.status);
     dict.set_item("state", state)?;
     dict.set_item("reason", reason)?;
     dict.set_item("is_serving", link.is_serving)?;
