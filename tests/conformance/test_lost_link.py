@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from cachee.conformance.stage import Call
 from tests.conformance.conftest import Stage
 from tests.harness import scripts
-from tests.harness.drop_in import Call, installed, warm
+from tests.harness.drop_in import installed, warm
 from tests.harness.relay import Connection
 from tests.harness.servers import Server
 from tests.harness.waiting import until

@@ -2,8 +2,9 @@
 
 import pytest
 
+from cachee.conformance.stage import Call
 from tests.conformance.conftest import Stage
-from tests.harness.drop_in import Call, Spy
+from tests.harness.drop_in import Spy
 from tests.harness.relay import Connection
 from tests.harness.waiting import until
 

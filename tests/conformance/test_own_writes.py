@@ -2,10 +2,11 @@
 
 import pytest
 
+from cachee.conformance.stage import Call
 from tests.conformance.conftest import Stage
 from tests.conformance.writes import WRITES
 from tests.harness.clients import exceptions_of
-from tests.harness.drop_in import Call, Spy, installed, warm
+from tests.harness.drop_in import Spy, installed, warm
 from tests.harness.waiting import until
 from tests.integration.reads import outcome
 

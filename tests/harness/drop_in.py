@@ -1,7 +1,6 @@
 """Switching cachee on for a block, and the proofs that a read was or was not answered locally."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -58,31 +57,3 @@ def warm(server: Server, read: Callable[[], Any], *commands: str) -> Any:
 def explain_links() -> str:
     """What cachee says of itself, for the message of a failed wait."""
     return str(cachee.stats())
-
-
-class Call:
-    """A call made in a thread of its own, so that the test can act while it waits."""
-
-    def __init__(self, call: Callable[[], Any]):
-        self._call = call
-        self._result: Any = None
-        self._problem: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._result = self._call()
-        except BaseException as problem:  # noqa: BLE001 - handed to the thread that asks
-            self._problem = problem
-
-    @property
-    def done(self) -> bool:
-        return not self._thread.is_alive()
-
-    def result(self, patience_s: float = 10.0) -> Any:
-        self._thread.join(patience_s)
-        assert self.done, "the call hangs"
-        if self._problem is not None:
-            raise self._problem
-        return self._result

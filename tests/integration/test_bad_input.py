@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 import cachee
+from cachee.conformance.stage import Call
 from tests.harness.clients import Clients, exceptions_of
-from tests.harness.drop_in import Call, Spy, installed, warm
+from tests.harness.drop_in import Spy, installed, warm
 from tests.harness.relay import Relay
 from tests.harness.servers import Server, free_port, running
 from tests.harness.waiting import until

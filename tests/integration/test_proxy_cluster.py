@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import redis
 
+from cachee.conformance.stage import Call
 from tests.harness.clusters import SLOTS, Cluster, cluster, keys_in, slot_of
-from tests.harness.drop_in import Call, Spy, warm
+from tests.harness.drop_in import Spy, warm
 from tests.harness.plain import HOST, plain
 from tests.harness.proxies import Proxy, proxy
 from tests.harness.resp import ServerError, Wire, refusal

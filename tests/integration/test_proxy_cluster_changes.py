@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from cachee.conformance.stage import Call
 from tests.harness.clusters import Cluster, cluster, keys_in
 from tests.harness.counting import Counting
-from tests.harness.drop_in import Call, warm
+from tests.harness.drop_in import warm
 from tests.harness.outages import recovery_s
 from tests.harness.plain import plain
 from tests.harness.proxies import proxy

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from cachee.conformance.stage import Call
 from tests.harness.clusters import SLOTS, Cluster, cluster, slot_of
-from tests.harness.drop_in import Call, Spy, warm
+from tests.harness.drop_in import Spy, warm
 from tests.harness.plain import HOST, plain
 from tests.harness.proxies import proxy
 from tests.harness.relay import Connection, Relay

@@ -31,7 +31,7 @@ STEP_S = 0.001
 class Call:
     """A call in a thread of its own, so that the case can act while it waits."""
 
-    def __init__(self, call: Callable[[], Any], what: str) -> None:
+    def __init__(self, call: Callable[[], Any], what: str = "the call") -> None:
         self._call, self._what = call, what
         self._result: Any = None
         self.problem: BaseException | None = None

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use cachee_core::{EntryRef, Store, StoreConfig, Weigh};
 use cachee_net::{
-    Endpoint, Link, LinkConfig, LinkStatus, LinkValue, Outcome, Read, Request, cacheable, clock,
+    AheadConfig, Endpoint, Link, LinkConfig, LinkStatus, LinkValue, Outcome, Read, Request,
+    cacheable, clock,
 };
 
 /// Only reached when a test is about to fail.
@@ -160,6 +161,10 @@ impl Session {
         self.expect(&[&format!("GET {key}"), &format!("PTTL {key}")]);
         self.send(&format!("{}:{ttl}\r\n", bulk(value)));
     }
+}
+
+pub fn with_prefetch(config: &mut LinkConfig) {
+    config.ahead = Some(AheadConfig { reads_a_miss: 1.0, admission: Arc::default() });
 }
 
 pub fn bulk(value: &str) -> String {
